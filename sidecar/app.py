@@ -1,0 +1,270 @@
+"""The program on one screen: wait, read, hold the lock, find, plan, carry out, prove, say.
+
+Each stage is a module that knows nothing of the others; only here they have an order.
+The commands that only read take the same way and stop before carrying out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sidecar import history, lock
+from sidecar.errors import ExitCode, HaltError, ProofError, RepairError
+from sidecar.model import (
+    Ledger,
+    LedgerRow,
+    MigrationOutcome,
+    Outcome,
+    OutcomeName,
+    Plan,
+    Refusal,
+)
+from sidecar.opening import Opened, World, opened, ready, waited_lock
+
+if TYPE_CHECKING:
+    from sidecar.config import Config
+    from sidecar.examine import Examiner
+
+
+# --- the commands ----------------------------------------------------------------
+
+
+def run(config: Config, world: World) -> Outcome:
+    """Wait, find, repair under the policy, prove; the outcome says whether to start.
+
+    Raises `SidecarError` where no outcome could be reached, and passes signals through.
+    """
+    with opened(config, world) as database:
+        if database.ledger is None or not database.ledger.failed:
+            return _healthy(config, database)
+        names = sorted({row.migration_name for row in database.ledger.failed})
+        world.log.info("failed migrations found", migrations=names)
+        with waited_lock(config, world, database.session):
+            return _repair_all(config, world, database)
+
+
+def inspect(config: Config, world: World) -> Outcome:
+    """What is found and what `run` would do; nothing is changed, nobody is waited for."""
+    with opened(config, world) as database:
+        if database.ledger is None or not database.ledger.failed:
+            return _healthy(config, database)
+        with lock.tried_lock(database.session) as held:
+            found = _inspected(config, database) if held else _running(database)
+        name, code = OutcomeName.HALTED, ExitCode.HALTED
+        count = len(found)
+        summary = f"{count} failed migration{'s' if count > 1 else ''} found; nothing was changed"
+        return _outcome(config, database, name, code, summary, found)
+
+
+def wait_only(config: Config, world: World) -> Outcome:
+    """Wait until what the backend will use answers. Raises `NotReadyError` at the deadline."""
+    session, server = ready(config.backend_target.probe_conninfo, config, world)
+    session.close()
+    return Outcome(
+        OutcomeName.HEALTHY, ExitCode.OK, "PostgreSQL is ready", server_version=server.version
+    )
+
+
+# --- nothing failed --------------------------------------------------------------
+
+
+def _healthy(config: Config, database: Opened) -> Outcome:
+    """No failed migration; what deserves a look is a warning, never a reason to stop."""
+    names, warnings = history.list_folder(config.migrations_dir)
+    if database.ledger is None:
+        summary, more = _without_ledger(database.server)
+    else:
+        applied = {row.migration_name for row in database.ledger.rows if row.applied}
+        pending = sum(name not in applied for name in names)
+        summary = f"no failed migration; {len(applied)} applied, {pending} pending"
+        more = _ahead(sorted(applied.difference(names))) if names else ()
+    return _outcome(
+        config,
+        database,
+        OutcomeName.HEALTHY,
+        ExitCode.OK,
+        summary,
+        (),
+        warnings=(*config.target.warnings, *warnings, *more),
+    )
+
+
+def _without_ledger(server: history.Server) -> tuple[str, tuple[str, ...]]:
+    if server.prisma_8:
+        return "a Prisma 8 database (prisma_contract): not applicable, nothing to repair", ()
+    if server.has_tables:
+        warning = (
+            "the database has tables but no _prisma_migrations: `prisma migrate deploy` will say "
+            "P3005 until a baseline is made with `migration-sidecar resolve --applied NAME`"
+        )
+        return "no _prisma_migrations, nothing to repair", (warning,)
+    return "a fresh database, nothing to repair", ()
+
+
+def _ahead(unknown: Sequence[str]) -> tuple[str, ...]:
+    if not unknown:
+        return ()
+    shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")  # noqa: PLR2004
+    return (f"the database is ahead of this image: {len(unknown)} unknown migrations ({shown})",)
+
+
+# --- something failed ------------------------------------------------------------
+
+
+def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
+    """One failed migration after the other, each found and decided afresh."""
+    done: list[MigrationOutcome] = []
+    ledger = _reread(database)  # as it is under the lock
+    while ledger.failed:
+        examiner = _examiner(config, database)
+        row = examiner.first_failed(ledger)[0]
+        seen = _decided(config, examiner, row, ledger)
+        if isinstance(seen.decision, Refusal):
+            return _halted(config, database, (*done, seen), seen.decision)
+        try:
+            seen = _carried_out(config, world, database, seen)
+        except RepairError as exc:
+            proof = exc.proof if isinstance(exc, ProofError) else None
+            return _failed(config, database, (*done, replace(seen, proof=proof)), exc)
+        done.append(seen)
+        ledger = _reread(database)
+    if not done:
+        return _healthy(config, replace(database, ledger=ledger))
+    names = ", ".join(item.finding.migration for item in done)
+    return _outcome(
+        config, database, OutcomeName.REPAIRED, ExitCode.OK, f"repaired and proven: {names}", done
+    )
+
+
+def _inspected(config: Config, database: Opened) -> list[MigrationOutcome]:
+    examiner = _examiner(config, database)
+    ledger = _reread(database)
+    return [_decided(config, examiner, row, ledger) for row in examiner.first_failed(ledger)]
+
+
+def _running(database: Opened) -> list[MigrationOutcome]:
+    from sidecar.diagnose import running
+
+    who = lock.holders(database.session)
+    rows = {row.migration_name: row for row in _reread(database).failed}
+    return [MigrationOutcome(running(row, who), None) for row in rows.values()]
+
+
+def _examiner(config: Config, database: Opened) -> Examiner:
+    from sidecar.examine import Examiner
+    from sidecar.shadow import Live, Rung
+
+    return Examiner(
+        live=Live(
+            session=database.session,
+            conninfo=config.target.conninfo,
+            database_oid=database.server.database_oid,
+            search_path=database.server.search_path,
+            url_schema=config.target.schema,
+        ),
+        folder=history.read_folder(config.migrations_dir),
+        rung=Rung(config.shadow),
+        shadow_url=config.shadow_target.conninfo if config.shadow_target else None,
+    )
+
+
+def _decided(
+    config: Config, examiner: Examiner, row: LedgerRow, ledger: Ledger
+) -> MigrationOutcome:
+    from sidecar.plan import decide
+
+    situation = examiner.examine(row, ledger)
+    decision = decide(situation, config.policy)
+    return MigrationOutcome(situation.finding, situation.script, decision)
+
+
+def _carried_out(
+    config: Config, world: World, database: Opened, seen: MigrationOutcome
+) -> MigrationOutcome:
+    from sidecar.execute import Limits, Repair, carry_out
+
+    plan = seen.decision
+    if not isinstance(plan, Plan):
+        raise TypeError(plan)
+    _refuse_unless_approved(config, plan)
+    world.log.info(
+        "repairing",
+        migration=plan.migration,
+        finding=plan.finding,
+        action=plan.action,
+        steps=len(plan.steps),
+        fingerprint=plan.fingerprint,
+    )
+    repair = Repair(
+        session=database.session,
+        conninfo=config.target.conninfo,
+        ledger_schema=database.schema or "",
+        limits=Limits(config.lock_timeout_s, config.statement_timeout_s, config.repair_timeout_s),
+        sleep=world.sleep,
+        on_retry=lambda error: world.log.warning("trying again", cause=error.what),
+    )
+    return replace(seen, proof=carry_out(plan, repair), done=True)
+
+
+def _refuse_unless_approved(config: Config, plan: Plan) -> None:
+    if config.approve in {None, plan.fingerprint}:
+        return
+    what = f"the plan is now {plan.fingerprint}, not the approved {config.approve}"
+    raise HaltError(
+        f"{what}; nothing was changed",
+        next_steps=("migration-sidecar plan", "then approve the new fingerprint"),
+    )
+
+
+# --- outcomes --------------------------------------------------------------------
+
+
+def _halted(
+    config: Config, database: Opened, seen: Sequence[MigrationOutcome], refusal: Refusal
+) -> Outcome:
+    return _outcome(
+        config,
+        database,
+        OutcomeName.HALTED,
+        ExitCode.HALTED,
+        f"halted at {refusal.migration}: {refusal.reason}",
+        seen,
+    )
+
+
+def _failed(
+    config: Config, database: Opened, seen: Sequence[MigrationOutcome], error: RepairError
+) -> Outcome:
+    name, code = OutcomeName.REPAIR_FAILED, error.exit_code
+    failed = _outcome(config, database, name, code, error.what, seen)
+    return replace(failed, next_steps=error.next_steps)
+
+
+def _outcome(
+    config: Config,
+    database: Opened,
+    name: OutcomeName,
+    code: ExitCode,
+    summary: str,
+    migrations: Sequence[MigrationOutcome],
+    *,
+    warnings: tuple[str, ...] = (),
+) -> Outcome:
+    return Outcome(
+        name=name,
+        exit_code=code,
+        summary=summary,
+        server_version=database.server.version,
+        policy=config.policy.preset,
+        migrations=tuple(migrations),
+        warnings=warnings,
+    )
+
+
+def _reread(database: Opened) -> Ledger:
+    ledger = database.reread()
+    if ledger is None:
+        raise AssertionError(database)  # only called where a ledger was read before
+    return ledger

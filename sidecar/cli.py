@@ -1,0 +1,286 @@
+"""The boundary: argv and environment in, one exit code out.
+
+Only here are the environment read, everything caught, and the process ended. Options are
+made from the table in `settings`; click neither reads variables nor checks values, so
+that `config` can name every mistake at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from sidecar import __version__, app, settings
+from sidecar.config import Config, effective, load
+from sidecar.dsn import secrets
+from sidecar.errors import ConfigError, ExitCode, SidecarError
+from sidecar.log import Log
+from sidecar.model import MigrationName, Outcome, OutcomeName
+from sidecar.opening import World
+from sidecar.signals import SIGNALS, Interrupted
+
+Flags = Mapping[str, str | None]
+
+_NAMES = {
+    ExitCode.HALTED: OutcomeName.HALTED,
+    ExitCode.REPAIR_FAILED: OutcomeName.REPAIR_FAILED,
+    ExitCode.BUSY: OutcomeName.BUSY,
+    ExitCode.NOT_READY: OutcomeName.NOT_READY,
+}
+
+
+class _Default(click.Group):
+    """A group whose first word may be left out: `migration-sidecar` is `... run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in {*self.commands, "--help", "--version"}:
+            args = ["run", *args] if not first or first.startswith("-") else args
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Default, context_settings={"help_option_names": ["--help", "-h"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Repair a half-done Prisma migration before the backend starts, or say why not.
+
+    Without a command it does `run`. Every option can also be an environment variable or a
+    key in a TOML file; the flag wins over the variable, the variable over the file.
+    """
+
+
+def _options(command: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command, out of the table of settings; values stay text."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for entry in reversed(settings.help_entries(command)):
+            flag: dict[str, Any] = (
+                {"is_flag": False, "flag_value": entry.bare} if entry.bare else {}
+            )
+            option = click.option(
+                entry.flag, entry.key, metavar=entry.metavar, help=entry.help, **flag
+            )
+            function = option(function)
+        return function
+
+    return add
+
+
+@cli.command("run")
+@_options("run")
+def run_command(**flags: str | None) -> NoReturn:
+    """Wait, find, repair under the policy, prove; exit 0 only if the backend may start."""
+    _end(_Run(flags), app.run)
+
+
+@cli.command("wait")
+@_options("wait")
+def wait_command(**flags: str | None) -> NoReturn:
+    """Wait until PostgreSQL takes what the backend will send; nothing else."""
+    _end(_Run(flags), app.wait_only)
+
+
+@cli.command("status")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
+@_options("status")
+def status_command(*, as_json: bool, **flags: str | None) -> NoReturn:
+    """Say what happened to each failed migration, with the evidence; changes nothing."""
+    _end(_Run(flags, shown="json" if as_json else "status"), app.inspect)
+
+
+@cli.command("plan")
+@click.option("--sql", "as_sql", is_flag=True, help="One runnable SQL script on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
+@_options("plan")
+def plan_command(*, as_sql: bool, as_json: bool, **flags: str | None) -> NoReturn:
+    """Say what `run` would do, step by step with its SQL; changes nothing."""
+    shown = "sql" if as_sql else "json" if as_json else "plan"
+    _end(_Run(flags, shown=shown), app.inspect)
+
+
+@cli.command("resolve")
+@click.option("--applied", metavar="NAME", help="Record this migration as applied.")
+@click.option("--rolled-back", metavar="NAME", help="Record this failed migration as rolled back.")
+@_options("resolve")
+def resolve_command(*, applied: str | None, rolled_back: str | None, **flags: str | None) -> NoReturn:
+    """Change the ledger alone, as `prisma migrate resolve` does, with its errors."""
+    from sidecar import resolve
+
+    if (applied is None) == (rolled_back is None):
+        raise click.UsageError("exactly one of --applied NAME and --rolled-back NAME is needed")
+    name = MigrationName(applied or rolled_back or "")
+    action = resolve.applied if applied else resolve.rolled_back
+    _end(_Run(flags), lambda config, world: action(config, world, name))
+
+
+@cli.command("config")
+@_options("config")
+def config_command(**flags: str | None) -> NoReturn:
+    """Show every setting with its value and where it comes from; secrets are left out."""
+    try:
+        rows = effective(flags, os.environ, read_text=_read_text)
+    except ConfigError as error:
+        _refuse(error)
+    width = max(len(row.key) for row in rows)
+    for row in rows:
+        click.echo(f"{row.key:<{width}}  {row.value or '(not set)'}  [{row.source}]")
+    sys.exit(ExitCode.OK)
+
+
+@cli.command("demo")
+@click.option(
+    "--policy",
+    type=click.Choice(["forward", "rebuild"]),
+    default="forward",
+    show_default=True,
+    help="How the sidecar repairs the incident.",
+)
+def demo_command(policy: str) -> NoReturn:
+    """Play the incident on a private PostgreSQL: before, the repair, after."""
+    from sidecar import demo
+
+    SIGNALS.install()
+    try:
+        sys.exit(demo.play(policy, sys.stdout))
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signum)
+    except SidecarError as error:
+        _refuse(error)
+
+
+# --- one run ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the command line said; `shown` is what goes to standard output."""
+
+    flags: Flags
+    shown: str = ""
+
+
+def _end(run: _Run, command: Callable[[Config, World], Outcome]) -> NoReturn:
+    """Do it, tell it everywhere it must be told, and exit with its code."""
+    SIGNALS.install()
+    try:
+        config = load(run.flags, os.environ, read_text=_read_text)
+    except ConfigError as error:
+        _refuse(error)
+    started, began = datetime.now(UTC), time.monotonic()
+    log = Log(
+        sys.stderr, log_format=config.log_format, level=config.log_level, hide=_secrets(config)
+    )
+    outcome, code = _outcome(config, command, log)
+    _tell(run, config, outcome, log, started=started, duration_s=time.monotonic() - began)
+    sys.exit(code)
+
+
+def _outcome(
+    config: Config, command: Callable[[Config, World], Outcome], log: Log
+) -> tuple[Outcome, int]:
+    world = World(clock=time.monotonic, sleep=time.sleep, log=log)
+    try:
+        outcome = command(config, world)
+    except SidecarError as error:
+        outcome = _of_error(error, _NAMES.get(error.exit_code, OutcomeName.ERROR))
+    except Interrupted as interrupted:
+        code = 128 + interrupted.signum
+        what = f"stopped by {interrupted}; what was not committed is rolled back"
+        outcome = Outcome(OutcomeName.ERROR, code, what, next_steps=("Start again.",))
+    except Exception as error:
+        log.error("unexpected error", exc_info=error)
+        what = f"unexpected error ({type(error).__name__}); this is a bug of migration-sidecar"
+        outcome = Outcome(OutcomeName.ERROR, ExitCode.BUG, what)
+    return outcome, int(outcome.exit_code)
+
+
+def _of_error(error: SidecarError, name: OutcomeName) -> Outcome:
+    return Outcome(name, error.exit_code, error.what, next_steps=error.next_steps)
+
+
+def _tell(
+    run: _Run, config: Config, outcome: Outcome, log: Log, *, started: datetime, duration_s: float
+) -> None:
+    """Report, termination message, standard output; the summary comes last."""
+    if config.report_file or run.shown == "json":
+        _report(run, config, outcome, log, started=started, duration_s=duration_s)
+    if run.shown in {"status", "plan"} and outcome.name is not OutcomeName.ERROR:
+        _show(run.shown, config, outcome)
+        return
+    _show(run.shown, config, outcome)
+    if outcome.exit_code == ExitCode.OK and not outcome.migrations and not outcome.warnings:
+        log.summary(outcome.summary, outcome=outcome.name, exit_code=int(outcome.exit_code))
+        _terminate(config, f"{outcome.name}: {outcome.summary}".encode())
+        return
+    from sidecar.text import summary_lines, termination_message
+
+    for warning in outcome.warnings:
+        log.summary(warning, level="warning")
+    level: Any = "info" if outcome.exit_code == ExitCode.OK else "error"
+    for line in summary_lines(outcome):
+        log.summary(line, level=level, outcome=outcome.name, exit_code=int(outcome.exit_code))
+    _terminate(config, termination_message(outcome))
+
+
+def _terminate(config: Config, message: bytes) -> None:
+    if os.path.exists(config.termination_log):
+        from sidecar.deliver import write_termination
+
+        write_termination(config.termination_log, message)
+
+
+def _report(
+    run: _Run, config: Config, outcome: Outcome, log: Log, *, started: datetime, duration_s: float
+) -> None:
+    from sidecar import report
+    from sidecar.deliver import write_report
+
+    data = report.encode(report.build(outcome, started_at=started, duration_s=duration_s))
+    if run.shown == "json":
+        click.echo(data.decode())
+    if config.report_file and (problem := write_report(config.report_file, data)):
+        log.summary(problem, level="warning")
+
+
+def _show(shown: str, config: Config, outcome: Outcome) -> None:
+    if shown not in {"status", "plan", "sql"}:
+        return
+    from sidecar import deliver, plan_sql, text
+
+    if shown == "sql":
+        path, timeout = config.target.search_path, config.lock_timeout_s
+        click.echo(plan_sql.plan_sql(outcome, search_path=path, lock_timeout_s=timeout))
+        return
+    page = text.human_status(outcome) if shown == "status" else text.human_plan(outcome)
+    deliver.print_human(page, sys.stdout)
+
+
+def _refuse(error: SidecarError) -> NoReturn:
+    """End before there is a log: one line for each mistake, then what to do."""
+    mistakes = error.mistakes if isinstance(error, ConfigError) else (error.what,)
+    for line in (*mistakes, *(f"next: {step}" for step in error.next_steps)):
+        click.echo(f"migration-sidecar: {line}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _secrets(config: Config) -> tuple[str, ...]:
+    targets = (config.target, config.backend_target, config.shadow_target)
+    return tuple(secret for target in targets if target for secret in secrets(target))
+
+
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def main() -> NoReturn:
+    """The console script; always exits."""
+    cli(prog_name="migration-sidecar")
+    raise AssertionError  # click exits; this tells the type checker

@@ -1,0 +1,200 @@
+"""From observed facts to a finding: what happened to one failed migration. Pure.
+
+The live database, restricted to the facts that this migration touches, is compared with
+the state after each number of statements. Where exactly one number fits, that is the
+finding; where several fit, other evidence must choose; where none fits, it diverged.
+Nothing is guessed: what stays open is `undetermined`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar import evidence
+from sidecar.model import (
+    Difference,
+    Effect,
+    Evidence,
+    FactKey,
+    Facts,
+    Finding,
+    FindingName,
+    LedgerRow,
+    Nature,
+    Replay,
+    Script,
+)
+
+State = Mapping[FactKey, str | None]
+"""The touched facts only; None where a fact is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that is known of one failed migration whose script can be read and replayed."""
+
+    row: LedgerRow
+    script: Script
+    replay: Replay
+    live: Facts
+    edited: bool
+    """True where the file is not the one that was run (its checksum differs)."""
+
+
+def running(row: LedgerRow, who: tuple[str, ...]) -> Finding:
+    """A live migrator holds the lock or works on the script."""
+    return Finding(
+        FindingName.RUNNING,
+        row.migration_name,
+        tuple(Evidence("activity", sentence) for sentence in who),
+    )
+
+
+def script_missing(row: LedgerRow, problem: str) -> Finding:
+    """The ledger knows the migration, the folder does not (or its script cannot be read)."""
+    return Finding(
+        FindingName.SCRIPT_MISSING, row.migration_name, (Evidence("folder", problem),)
+    )
+
+
+def undetermined(
+    row: LedgerRow,
+    missing: str,
+    found: tuple[Evidence, ...] = (),
+    candidates: tuple[int, ...] = (),
+) -> Finding:
+    """Evidence is missing or contradicts itself; `missing` says which."""
+    return Finding(
+        FindingName.UNDETERMINED,
+        row.migration_name,
+        found,
+        candidates=candidates,
+        missing=(missing,),
+    )
+
+
+def diagnose(case: Case) -> Finding:
+    """The finding for one failed migration; never raises."""
+    if case.replay.problem:
+        return undetermined(case.row, case.replay.problem)
+    if case.edited and (left := _left_by_old_text(case)):
+        missing = (
+            "the file was edited after the failure, and objects that are in no migration exist: "
+            f"{', '.join(left[:5])}; the earlier text could have made them"
+        )
+        return undetermined(case.row, missing)
+    states = touched_states(case.replay)
+    live = restrict(case.live, states[0])
+    matches = tuple(k for k in case.script.boundaries if states[k] == live)
+    if not matches:
+        return _no_match(case, states, live)
+    return _choose(case, matches)
+
+
+def touched_states(replay: Replay) -> tuple[State, ...]:
+    """The touched facts before the first statement and after each; length statements + 1."""
+    touched = {change.key for effect in replay.effects for change in effect}
+    state: State = restrict(replay.base, dict.fromkeys(touched))
+    states: list[State] = [state]
+    for effect in replay.effects:
+        state = _after(state, effect)
+        states.append(state)
+    return tuple(states)
+
+
+def restrict(facts: Facts, keys: Mapping[FactKey, object]) -> dict[FactKey, str | None]:
+    """`facts` for exactly `keys`, with None for the absent."""
+    return {key: facts.get(key) for key in keys}
+
+
+def _after(state: State, effect: Effect) -> State:
+    if not effect:
+        return state
+    return {**state, **{change.key: change.after for change in effect}}
+
+
+def _left_by_old_text(case: Case) -> list[str]:
+    """Stand-alone objects of the live database which neither history nor script explains."""
+    explained = {change.key for effect in case.replay.effects for change in effect}
+    ignored = {"privilege", "comment", "extension", "default privilege"}
+    return sorted(
+        str(key)
+        for key in case.live
+        if key not in case.replay.base and key not in explained and key.kind not in ignored
+    )
+
+
+def _no_match(case: Case, states: tuple[State, ...], live: State) -> Finding:
+    nearest = min(
+        case.script.boundaries,
+        key=lambda k: sum(states[k][key] != value for key, value in live.items()),
+    )
+    differences = tuple(
+        Difference(key, expected=states[nearest][key], found=value)
+        for key, value in sorted(live.items())
+        if states[nearest][key] != value
+    )
+    says = f"the touched objects match no prefix; nearest is after statement {nearest}"
+    if not case.replay.comparable:
+        missing = (
+            "the shadow runs another major version, whose definitions may be spelt differently: "
+            + ", ".join(str(difference.key) for difference in differences[:5])
+        )
+        return undetermined(case.row, missing, (Evidence("catalog", says),))
+    return Finding(
+        FindingName.DIVERGED,
+        case.row.migration_name,
+        (Evidence("catalog", says),),
+        differences=differences,
+    )
+
+
+def _choose(case: Case, matches: tuple[int, ...]) -> Finding:
+    """Let the other evidence choose among the numbers of statements that fit the facts."""
+    total = len(case.script.statements)
+    found = [Evidence("catalog", _catalog_says(case, matches))]
+    if counted := evidence.by_steps_count(case.row, total=total):
+        found.append(counted[1])
+        if total not in matches:
+            missing = "the ledger says that the script completed, the catalog says it did not"
+            return undetermined(case.row, missing, tuple(found), matches)
+        return _known(case, total, found)
+    error = evidence.logged_error(case.row.logs)
+    left, said = evidence.by_logged_error(matches, error, total=total)
+    if said:
+        found.append(said)
+    if said and said.against and _has_data(case.script):
+        return undetermined(case.row, said.says, tuple(found), matches)
+    left = evidence.by_equivalence(left, case.script, case.replay.effects)
+    if len(left) == 1:
+        return _known(case, left[0], found)
+    return undetermined(case.row, _open_question(case.script, left), tuple(found), left)
+
+
+def _known(case: Case, applied: int, found: list[Evidence]) -> Finding:
+    total = len(case.script.statements)
+    if applied == total:
+        name = FindingName.FULLY_APPLIED
+    elif applied == 0:
+        name = FindingName.NOTHING_APPLIED
+    else:
+        name = FindingName.PARTLY_APPLIED
+    return Finding(name, case.row.migration_name, tuple(found), applied=applied)
+
+
+def _catalog_says(case: Case, matches: tuple[int, ...]) -> str:
+    touched = len({change.key for effect in case.replay.effects for change in effect})
+    total = len(case.script.statements)
+    numbers = " or ".join(map(str, matches))
+    return f"{touched} touched facts compared: they are as after {numbers} of {total} statements"
+
+
+def _has_data(script: Script) -> bool:
+    return any(statement.nature is Nature.DATA for statement in script.statements)
+
+
+def _open_question(script: Script, left: tuple[int, ...]) -> str:
+    between = script.statements[left[0] : left[-1]]
+    named = ", ".join(f"{s.index} (line {s.line}, {s.kind})" for s in between[:5])
+    return f"the catalog cannot show whether these statements ran: {named}"

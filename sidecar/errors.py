@@ -1,0 +1,164 @@
+"""What can go wrong, and the exit code each way ends with.
+
+Every error says what happened, what was *not* touched, and what to type next;
+the boundary in `cli` prints these and nothing else. Secrets never enter an
+error: callers pass hosts and names, not connection strings.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidecar.model import Proof
+
+__all__ = [
+    "BusyError",
+    "ConfigError",
+    "DatabaseError",
+    "ExitCode",
+    "HaltError",
+    "LockTimeoutError",
+    "NotReadyError",
+    "ProofError",
+    "RepairError",
+    "ResolveError",
+    "ShadowError",
+    "SidecarError",
+]
+
+
+class ExitCode(IntEnum):
+    """The process's promise to whoever started it; 0 means: the backend may start."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    HALTED = 3
+    REPAIR_FAILED = 4
+    BUSY = 5
+    NOT_READY = 124
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class SidecarError(Exception):
+    """Root of all expected failures.
+
+    `what` is one sentence; `next_steps` are commands or actions, most useful first.
+    """
+
+    exit_code: ExitCode = ExitCode.BUG
+
+    def __init__(self, what: str, *, next_steps: tuple[str, ...] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.next_steps = next_steps
+
+
+class ConfigError(SidecarError):
+    """The settings are unusable; carries every mistake, not only the first."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, mistakes: tuple[str, ...], *, next_steps: tuple[str, ...] = ()) -> None:
+        super().__init__("; ".join(mistakes), next_steps=next_steps)
+        self.mistakes = mistakes
+
+
+class NotReadyError(SidecarError):
+    """PostgreSQL did not accept us; retried until the deadline.
+
+    `sqlstate` is the server's own code where it answered, else None.
+    `permanent` marks causes that time rarely heals (password, database name):
+    they are retried for a short grace only.
+    """
+
+    exit_code = ExitCode.NOT_READY
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        sqlstate: str | None = None,
+        permanent: bool = False,
+        next_steps: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, next_steps=next_steps)
+        self.sqlstate = sqlstate
+        self.permanent = permanent
+
+
+class BusyError(SidecarError):
+    """Another migrator held Prisma's lock, or worked, until the deadline."""
+
+    exit_code = ExitCode.BUSY
+
+
+class HaltError(SidecarError):
+    """A person is needed; the database is unchanged."""
+
+    exit_code = ExitCode.HALTED
+
+
+class ShadowError(HaltError):
+    """No shadow database could be made, or the history could not be replayed on it."""
+
+
+class RepairError(SidecarError):
+    """A repair was tried, failed and was rolled back."""
+
+    exit_code = ExitCode.REPAIR_FAILED
+
+    def __init__(
+        self, what: str, *, sqlstate: str | None = None, next_steps: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(what, next_steps=next_steps)
+        self.sqlstate = sqlstate
+
+
+class LockTimeoutError(RepairError):
+    """A lock was not obtained within `lock_timeout`; `blockers` name who holds it."""
+
+    def __init__(self, what: str, *, blockers: tuple[str, ...] = ()) -> None:
+        super().__init__(what, sqlstate="55P03")
+        self.blockers = blockers
+
+
+class ProofError(RepairError):
+    """The repaired database was not what a clean run leaves; rolled back.
+
+    `proof` is the `model.Proof` that does not hold.
+    """
+
+    def __init__(self, proof: Proof) -> None:
+        found = [
+            *(f"{d.key} would be {d.found!r}, not {d.expected!r}" for d in proof.differences),
+            *proof.violations,
+        ]
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
+        super().__init__(
+            f"the proof failed: {'; '.join(found[:3])}{more}; everything was rolled back",
+            next_steps=("migration-sidecar plan",),
+        )
+        self.proof = proof
+
+
+class ResolveError(SidecarError):
+    """`resolve` was refused for the reason Prisma gives; `code` is Prisma's (P3008...)."""
+
+    exit_code = ExitCode.HALTED
+
+    def __init__(self, code: str, what: str) -> None:
+        super().__init__(f"{code}: {what}")
+        self.code = code
+
+
+class DatabaseError(SidecarError):
+    """PostgreSQL refused a statement of ours; `sqlstate` is its code ('' if the line broke)."""
+
+    def __init__(self, what: str, *, sqlstate: str = "", detail: str = "") -> None:
+        super().__init__(what)
+        self.sqlstate = sqlstate
+        self.detail = detail

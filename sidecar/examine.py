@@ -1,0 +1,130 @@
+"""Gathers all that is known of one failed migration and has it diagnosed.
+
+This is where reading (the folder, the shadow, the live catalog) meets the pure core; it
+changes nothing but the shadow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar import diagnose, script, snapshot
+from sidecar.db import identifier
+from sidecar.errors import ShadowError
+from sidecar.history import checksum_matches
+from sidecar.model import (
+    Facts,
+    Finding,
+    FindingName,
+    Folder,
+    Ledger,
+    LedgerRow,
+    MigrationFile,
+    Replay,
+    Script,
+)
+from sidecar.plan import Situation
+from sidecar.replay import Past, replay
+from sidecar.shadow import Live, Rung, shadow
+from sidecar.undo import created_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """What stays the same for all failed migrations of one run."""
+
+    live: Live
+    folder: Folder
+    rung: Rung
+    shadow_url: Mapping[str, str] | None
+
+    def first_failed(self, ledger: Ledger) -> tuple[LedgerRow, ...]:
+        """Failed attempts, one for each migration, in the order of the folder."""
+        latest = {row.migration_name: row for row in ledger.failed}
+        order = {file.name: number for number, file in enumerate(self.folder.files)}
+        return tuple(
+            sorted(latest.values(), key=lambda row: order.get(row.migration_name, len(order)))
+        )
+
+    def examine(self, row: LedgerRow, ledger: Ledger) -> Situation:
+        """The situation of one failed migration; the caller holds Prisma's lock."""
+        file = self.folder.find(row.migration_name)
+        if file is None or file.text is None:
+            problem = file.problem if file else f"{self.folder.path} has no {row.migration_name}"
+            return self._situation(diagnose.script_missing(row, problem), ledger)
+        try:
+            parsed = script.parse(file.text)
+        except script.ScriptError as exc:
+            missing = f"PostgreSQL's parser refuses line {exc.line} of the script: {exc.message}"
+            return self._situation(diagnose.undetermined(row, missing), ledger, file=file)
+        return self._replayed(row, ledger, file, parsed)
+
+    def _replayed(
+        self, row: LedgerRow, ledger: Ledger, file: MigrationFile, parsed: Script
+    ) -> Situation:
+        session = self.live.session
+        facts = snapshot.read(session, server_version=session.server_version)
+        try:
+            with shadow(self.live, rung=self.rung, url=self.shadow_url) as made:
+                replayed = replay(made, self.live, self._past(row, ledger), parsed)
+        except ShadowError as exc:
+            missing = "; ".join((exc.what, *exc.next_steps))
+            finding = diagnose.undetermined(row, missing)
+            return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
+        edited = not checksum_matches(row.checksum, file.text or "")
+        finding = diagnose.diagnose(diagnose.Case(row, parsed, replayed, facts, edited))
+        return self._situation(
+            finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
+        )
+
+    def _situation(
+        self,
+        finding: Finding,
+        ledger: Ledger,
+        *,
+        facts: Facts | None = None,
+        file: MigrationFile | None = None,
+        script: Script | None = None,
+        replayed: Replay | None = None,
+    ) -> Situation:
+        return Situation(
+            finding=finding,
+            ledger=ledger,
+            table=identifier(ledger.schema, "_prisma_migrations"),
+            live=facts or {},
+            file=file,
+            script=script,
+            replay=replayed,
+            occupied=self._occupied(finding, replayed),
+        )
+
+    def _past(self, row: LedgerRow, ledger: Ledger) -> Past:
+        """What ran before this attempt: earlier in time, or earlier in the folder."""
+        names = [file.name for file in self.folder.files]
+        place = names.index(row.migration_name)
+        before = {
+            other.migration_name
+            for other in ledger.rows
+            if other.rolled_back_at is None
+            and other.migration_name in names
+            and other.migration_name != row.migration_name
+            and (
+                names.index(other.migration_name) < place
+                or (other.applied and other.started_at < row.started_at)
+            )
+        }
+        files = tuple(file for file in self.folder.files if file.name in before)
+        return Past(ledger=ledger, files=files)
+
+    def _occupied(self, finding: Finding, replayed: Replay | None) -> frozenset[str]:
+        """The tables which this migration created and which hold rows."""
+        if replayed is None or finding.name is not FindingName.PARTLY_APPLIED:
+            return frozenset()
+        tables = created_tables(replayed.effects[: finding.applied])
+        query = self.live.session.query
+        return frozenset(
+            table
+            for table in tables
+            if query(f"SELECT EXISTS (SELECT FROM {table})")[0][0]  # noqa: S608 (quoted by PostgreSQL)
+        )

@@ -1,0 +1,415 @@
+"""The values every stage speaks in; frozen, without behaviour beyond small look-ups.
+
+The words are those of docs/architecture.md. This module may import nothing of the
+package, so that reading it alone is enough to read any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+MigrationName = NewType("MigrationName", str)
+
+LOCK_KEY = 72707369
+"""Prisma's advisory lock key (prisma-engines, flavour/postgres.rs, `acquire_lock`)."""
+
+
+# --- the history -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One attempt, as `_prisma_migrations` holds it."""
+
+    id: str
+    checksum: str
+    migration_name: MigrationName
+    started_at: datetime
+    finished_at: datetime | None
+    rolled_back_at: datetime | None
+    logs: str | None
+    applied_steps_count: int
+
+    @property
+    def failed(self) -> bool:
+        """Neither finished nor rolled back: what makes Prisma say P3009."""
+        return self.finished_at is None and self.rolled_back_at is None
+
+    @property
+    def applied(self) -> bool:
+        """Finished and not rolled back: what `migrate deploy` will not run again."""
+        return self.finished_at is not None and self.rolled_back_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The `_prisma_migrations` table: the schema it lives in and its rows by `started_at`."""
+
+    schema: str
+    rows: tuple[LedgerRow, ...]
+
+    @property
+    def failed(self) -> tuple[LedgerRow, ...]:
+        return tuple(row for row in self.rows if row.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFile:
+    """One folder of the migrations directory.
+
+    `text` is the script as Prisma would send it (UTF-8, invalid bytes replaced), or None
+    with the reason in `problem`. `checksum` is Prisma's: sha256 of `text`, lower hex.
+    """
+
+    name: MigrationName
+    text: str | None
+    checksum: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The migrations directory in Prisma's order; `warnings` are oddities worth a line."""
+
+    path: str
+    files: tuple[MigrationFile, ...]
+    warnings: tuple[str, ...] = ()
+
+    def find(self, name: MigrationName) -> MigrationFile | None:
+        return next((file for file in self.files if file.name == name), None)
+
+
+# --- the script ------------------------------------------------------------------
+
+
+class Control(StrEnum):
+    """What a transaction-control statement does to the block around it."""
+
+    BEGIN = "begin"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    SAVEPOINT = "savepoint"  # also RELEASE and ROLLBACK TO
+
+
+class Nature(StrEnum):
+    """What sort of trace a statement can leave."""
+
+    CATALOG = "catalog"  # DDL: the catalog shows it
+    DATA = "data"  # rows may change: the catalog shows nothing
+    SESSION = "session"  # SET, temporary objects: gone with the session
+    CONTROL = "control"  # BEGIN, COMMIT, ...
+    NOTHING = "nothing"  # cannot leave a trace at all (a bare SELECT of constants)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a script.
+
+    `index` counts from 1; `line` is the 1-based line of its first token; `start` and `end`
+    are character offsets into the script's text such that `text[start:end] == sql`
+    (no trailing semicolon). `kind` is its SQL name ('CREATE TABLE', 'INSERT').
+    `block` numbers the explicit BEGIN...COMMIT it stands in (BEGIN and COMMIT
+    included), else None. `writes` are the tables a data statement names as its target, as
+    written; `reach_known` is False where it may write to others (a function, DO, CALL).
+    `solo` marks what PostgreSQL refuses inside a transaction block (CONCURRENTLY, VACUUM...).
+    """
+
+    index: int
+    line: int
+    start: int
+    end: int
+    sql: str
+    kind: str
+    nature: Nature
+    control: Control | None = None
+    block: int | None = None
+    solo: bool = False
+    writes: tuple[str, ...] = ()
+    reach_known: bool = True
+    adds_enum_value: bool = False
+    forbidden: str = ""
+    """Why a repair may never run it (ALTER SYSTEM, CREATE DATABASE, COPY FROM STDIN), or ''."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A migration's text and its statements, in order."""
+
+    text: str
+    statements: tuple[Statement, ...]
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The k for which "exactly the first k statements are committed" can persist.
+
+        Inside an explicit block nothing persists until its COMMIT, so those k are left out.
+        """
+        ends = [0]
+        for this, after in zip(self.statements, (*self.statements[1:], None), strict=True):
+            inside = this.block is not None and after is not None and after.block == this.block
+            if not inside:
+                ends.append(this.index)
+        return tuple(ends)
+
+
+# --- facts -----------------------------------------------------------------------
+
+
+class FactKey(NamedTuple):
+    """What a fact is about: ('column', 'board_id', on='momentum.mm_issue').
+
+    `identity` and `on` are quoted as PostgreSQL quotes identifiers; `on` is the object the
+    fact belongs to, or '' where it stands alone.
+    """
+
+    kind: str
+    identity: str
+    on: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.identity} on {self.on}" if self.on else f"{self.kind} {self.identity}"
+
+
+Facts = Mapping[FactKey, str]
+"""A snapshot: what each fact is defined as, in PostgreSQL's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One fact that a statement made (before None), altered, or removed (after None)."""
+
+    key: FactKey
+    before: str | None
+    after: str | None
+
+
+Effect = tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A failed migration, replayed on a shadow after the history before it.
+
+    `base` is the snapshot before its first statement, `effects[i]` what statement i+1
+    changed. `comparable` is False where the shadow runs another major version, whose
+    deparsed definitions may differ in spelling. `problem` says where the replay stopped
+    short of the end (then `effects` is shorter than the script), else ''.
+    """
+
+    base: Facts
+    effects: tuple[Effect, ...]
+    comparable: bool = True
+    problem: str = ""
+
+
+# --- finding ---------------------------------------------------------------------
+
+
+class FindingName(StrEnum):
+    RUNNING = "running"
+    NOTHING_APPLIED = "nothing-applied"
+    PARTLY_APPLIED = "partly-applied"
+    FULLY_APPLIED = "fully-applied"
+    DIVERGED = "diverged"
+    UNDETERMINED = "undetermined"
+    SCRIPT_MISSING = "script-missing"
+
+
+class StatementState(StrEnum):
+    """What is known of one statement of a failed migration."""
+
+    APPLIED = "applied"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observation and what it says; `against` marks what spoke against the finding."""
+
+    source: str  # 'catalog', 'ledger', 'logs', 'block', 'lock', 'activity', 'folder'
+    says: str
+    against: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A touched fact whose live definition is not what a clean run has there."""
+
+    key: FactKey
+    expected: str | None
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What happened to one failed migration; no opinion on what to do.
+
+    `applied` is k where "exactly the first k statements took effect" is known (0 for
+    nothing-applied, all for fully-applied), else None. `candidates` are the k which the
+    evidence could not tell apart (undetermined). `differences` belong to `diverged`.
+    """
+
+    name: FindingName
+    migration: MigrationName
+    evidence: tuple[Evidence, ...]
+    applied: int | None = None
+    candidates: tuple[int, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    missing: tuple[str, ...] = ()
+    """For `undetermined`: what evidence is missing and how to give it."""
+
+
+# --- policy and plan -------------------------------------------------------------
+
+
+class Action(StrEnum):
+    RESUME = "resume"
+    REAPPLY = "reapply"
+    REBUILD = "rebuild"
+    MARK_APPLIED = "mark-applied"
+    MARK_ROLLED_BACK = "mark-rolled-back"
+    HALT = "halt"
+
+
+class Preset(StrEnum):
+    FORWARD = "forward"
+    REBUILD = "rebuild"
+    LEDGER = "ledger"
+    OBSERVE = "observe"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which action is allowed for which finding; migrations can be named one by one."""
+
+    preset: Preset
+    by_finding: Mapping[FindingName, Action] = field(default_factory=dict)
+    by_migration: Mapping[MigrationName, Action] = field(default_factory=dict)
+
+
+class StepKind(StrEnum):
+    STATEMENT = "statement"  # a statement of the user's own migration
+    UNDO = "undo"  # drops what this migration created
+    QUARANTINE = "quarantine"  # moves what must go but holds rows
+    LEDGER = "ledger"  # a change of `_prisma_migrations`
+
+
+class Hazard(StrEnum):
+    """What a careful person would want to know before saying yes."""
+
+    NONE = "none"
+    LOCKS = "locks"  # takes a lock that readers or writers wait for
+    DATA = "data"  # the migration's own change of rows
+    DROPS = "drops"  # something ceases to exist
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing the repair does. `sql` is complete and runnable, without a final semicolon.
+
+    `index` and `line` are those of the user's statement, where it is one.
+    """
+
+    kind: StepKind
+    sql: str
+    reason: str
+    hazard: Hazard = Hazard.NONE
+    index: int | None = None
+    line: int | None = None
+    must_be_empty: str = ""
+    """A query which must answer false first (`SELECT EXISTS (...)` of the rows that would go)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps for one failed migration, in order, all in one transaction.
+
+    `expected` are the touched facts as a clean run leaves them (None: must be absent), which
+    the proof demands before COMMIT. `writes` are the tables whose rows the steps may
+    change; `reach_known` False means the migration may write where we cannot see.
+    """
+
+    migration: MigrationName
+    finding: FindingName
+    action: Action
+    steps: tuple[Step, ...]
+    fingerprint: str
+    before: Mapping[FactKey, str | None] = field(default_factory=dict)
+    """The touched facts as they were when the finding was made; checked again first."""
+    expected: Mapping[FactKey, str | None] = field(default_factory=dict)
+    writes: tuple[str, ...] = ()
+    reach_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing will be done to one failed migration, and what a person can do."""
+
+    migration: MigrationName
+    finding: FindingName
+    action: Action
+    reason: str
+    next_steps: tuple[str, ...] = ()
+
+
+Decision = Plan | Refusal
+
+
+# --- outcome ---------------------------------------------------------------------
+
+
+class OutcomeName(StrEnum):
+    HEALTHY = "healthy"
+    REPAIRED = "repaired"
+    HALTED = "halted"
+    REPAIR_FAILED = "repair-failed"
+    BUSY = "busy"
+    NOT_READY = "not-ready"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was compared before COMMIT, and how it came out."""
+
+    touched_facts: int
+    other_facts: int
+    tables_counted: int
+    differences: tuple[Difference, ...] = ()
+    violations: tuple[str, ...] = ()
+    """Sentences on facts or rows that changed and should not have."""
+
+    @property
+    def holds(self) -> bool:
+        return not self.differences and not self.violations
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOutcome:
+    """Everything that is said about one failed migration in the report."""
+
+    finding: Finding
+    script: Script | None
+    decision: Decision | None = None
+    proof: Proof | None = None
+    done: bool = False
+    """True once the repair is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a whole run found and did."""
+
+    name: OutcomeName
+    exit_code: int
+    summary: str
+    server_version: str = ""
+    policy: str = ""
+    migrations: tuple[MigrationOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()

@@ -1,0 +1,124 @@
+"""Opens the database for a command: waits until it is ready, reads the ledger, gets the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sidecar import history, lock, wait
+from sidecar.db import Session, connect
+from sidecar.errors import NotReadyError
+from sidecar.model import Ledger
+
+if TYPE_CHECKING:
+    from sidecar.config import Config
+    from sidecar.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Time and log are handed in, so that tests can hand in others."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    log: Log
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A ready database: the session on it, what the server said, the ledger if there is one."""
+
+    session: Session
+    server: history.Server
+    schema: str | None
+    ledger: Ledger | None
+
+    def reread(self) -> Ledger | None:
+        """The ledger as it is now."""
+        return history.read_ledger(self.session, self.schema) if self.schema else None
+
+
+@contextmanager
+def opened(config: Config, world: World) -> Iterator[Opened]:
+    """A database that is ready, hung up at the end.
+
+    Where the backend goes another way (DATABASE_URL beside DIRECT_URL), that way must work
+    too. Raises `NotReadyError` at the deadline, `ConfigError` where the ledger is ambiguous.
+    """
+    if config.backend_target != config.target:
+        ready(config.backend_target.probe_conninfo, config, world)[0].close()
+    session, server = ready(config.target.conninfo, config, world)
+    try:
+        schema = history.ledger_schema(
+            server, wanted=config.ledger_schema, url_schema=config.target.schema
+        )
+        ledger = history.read_ledger(session, schema) if schema else None
+        yield Opened(session, server, schema, ledger)
+    finally:
+        session.close()
+
+
+def ready(
+    conninfo: Mapping[str, str], config: Config, world: World
+) -> tuple[Session, history.Server]:
+    """A session that works, and what the server says of itself; waits as configured."""
+    return wait.until_ready(
+        lambda: _probe(conninfo, allow_standby=config.allow_standby),
+        timeout_s=config.wait_timeout_s,
+        login_grace_s=config.login_grace_s,
+        clock=world.clock,
+        sleep=world.sleep,
+        on_progress=lambda progress: world.log.info(
+            "waiting for PostgreSQL",
+            cause=progress.cause,
+            tries=progress.tries,
+            waited_s=round(progress.waited_s, 1),
+            left_s=round(progress.left_s, 1),
+        ),
+    )
+
+
+def _probe(
+    conninfo: Mapping[str, str], *, allow_standby: bool
+) -> tuple[Session, history.Server]:
+    session = connect(conninfo)
+    server = history.read_server(session)
+    if server.read_only and not allow_standby:
+        session.close()
+        what = "is a standby in recovery" if server.in_recovery else "only takes reads"
+        raise NotReadyError(
+            f"{conninfo.get('host', '')}:{conninfo.get('port', '')}: the server {what}",
+            next_steps=("Point DATABASE_URL at the primary, or set SIDECAR_ALLOW_STANDBY=true.",),
+        )
+    return session, server
+
+
+@contextmanager
+def waited_lock(config: Config, world: World, session: Session) -> Iterator[None]:
+    """Prisma's lock, once nobody works on a migration any more; given back at the end.
+
+    Raises `BusyError` at the deadline, `HaltError` behind a pooler where no lock holds.
+    """
+    lock.refuse_transaction_pooler(session, config.target.conninfo)
+    folder = history.read_folder(config.migrations_dir)
+    scripts = [file.text for file in folder.files if file.text]
+    lock.poll_until(
+        lambda: lock.try_lock(session),
+        timeout_s=config.busy_timeout_s,
+        clock=world.clock,
+        sleep=world.sleep,
+        who=lambda: lock.holders(session),
+    )
+    try:
+        lock.poll_until(
+            lambda: not lock.executing(session, scripts),
+            timeout_s=config.busy_timeout_s,
+            clock=world.clock,
+            sleep=world.sleep,
+            who=lambda: lock.executing(session, scripts),
+        )
+        yield
+    finally:
+        lock.unlock(session)

@@ -1,0 +1,166 @@
+"""Replays the history and then the failed migration on a shadow, and notes each effect.
+
+Nothing here decides anything. A statement of the *history* that cannot run on an empty
+database is left out: only the facts that the failed migration touches are ever compared,
+and a hole there shows as a difference, never as a match.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidecar import script as scripts
+from sidecar.db import Session, identifier
+from sidecar.errors import DatabaseError
+from sidecar.model import (
+    Effect,
+    Ledger,
+    MigrationFile,
+    Nature,
+    Replay,
+    Script,
+    Statement,
+)
+from sidecar.queries import CREATE_LEDGER, EXTENSIONS, INSERT_LEDGER_ROW
+from sidecar.shadow import Live, Shadow
+from sidecar.snapshot import Tracker
+
+_NOT_ONE_MESSAGE = re.compile(r"\b(concurrently|commit|rollback|end)\b", re.IGNORECASE)
+"""Words of scripts which one message would not run as a whole or could leave half-done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is replayed before the failed migration: the ledger, and the scripts in order."""
+
+    ledger: Ledger
+    files: tuple[MigrationFile, ...]
+
+
+def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
+    """The facts after `past`, and what each statement of `script` changes."""
+    session = shadow.session
+    _prepare(session, live, past, script)
+    for file in past.files:
+        _replay_file(session, file.text or "", live.search_path)
+    _fresh_session(session, live.search_path)
+    tracker = Tracker(session, server_version=session.server_version)
+    base = tracker.full()
+    effects: list[Effect] = []
+    problem = ""
+    for statement in script.statements:
+        try:
+            effects.append(_effect(session, tracker, statement))
+        except DatabaseError as exc:
+            problem = (
+                f"statement {statement.index} (line {statement.line}, {statement.kind}) fails on "
+                f"the shadow: {exc.what} ({exc.sqlstate})"
+            )
+            break
+    if not problem and (missed := tracker.after_statement(full=True)):
+        problem = f"the replay lost sight of {missed[0].key}"
+    return Replay(base, tuple(effects), comparable=shadow.comparable, problem=problem)
+
+
+def _effect(session: Session, tracker: Tracker, statement: Statement) -> Effect:
+    """Run one statement in its own transaction, or inside the block the script opened."""
+    if statement.control is not None:
+        session.execute(statement.sql)
+        return ()
+    if statement.solo:
+        session.execute(statement.sql)
+        return tracker.after_statement(full=True)
+    if session.in_transaction:
+        return _effect_in_transaction(session, tracker, statement)
+    with session.transaction():
+        return _effect_in_transaction(session, tracker, statement)
+
+
+def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statement) -> Effect:
+    """Rows are missing on a shadow, so a change of rows may fail there; it shows no fact."""
+    try:
+        with session.transaction():
+            session.execute(statement.sql)
+    except DatabaseError:
+        if statement.nature is not Nature.DATA or not statement.reach_known:
+            raise
+        return ()
+    return tracker.after_statement()
+
+
+# --- what a shadow needs first ---------------------------------------------------
+
+
+def _prepare(session: Session, live: Live, past: Past, script: Script) -> None:
+    session.execute("SET synchronous_commit = off; SET client_min_messages = error")
+    for schema in {live.url_schema, past.ledger.schema} - {None, "public"}:
+        session.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(str(schema))}")
+    _create_extensions(session, live, [*(file.text or "" for file in past.files), script.text])
+    table = identifier(past.ledger.schema, "_prisma_migrations")
+    session.execute(CREATE_LEDGER.format(ledger=table))
+    for row in past.ledger.rows:
+        session.update(
+            INSERT_LEDGER_ROW.format(ledger=table),
+            (
+                row.id,
+                row.checksum,
+                row.migration_name,
+                row.started_at,
+                row.finished_at,
+                row.rolled_back_at,
+                row.logs,
+                row.applied_steps_count,
+            ),
+        )
+
+
+def _create_extensions(session: Session, live: Live, texts: Sequence[str]) -> None:
+    """Extensions that stand in no script were made beside the history: scripts rely on them."""
+    created = {name for text in texts for name in scripts.created_extensions(text)}
+    for name, schema in live.session.query(EXTENSIONS):
+        if name in created:
+            continue
+        try:
+            if schema not in {"pg_catalog", "public"}:
+                session.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
+            session.execute(f"CREATE EXTENSION IF NOT EXISTS {identifier(name)} SCHEMA {identifier(schema)}")
+        except DatabaseError:
+            continue  # if a script needs it, its replay says so
+
+
+def _fresh_session(session: Session, search_path: str) -> None:
+    """Each deploy is a session of its own: settings of one script do not reach the next."""
+    if session.in_transaction:
+        session.execute("ROLLBACK")
+    session.execute("RESET SESSION AUTHORIZATION; RESET ALL; SET synchronous_commit = off")
+    session.query("SELECT set_config('search_path', %s, false)", (search_path,))
+
+
+# --- the history -----------------------------------------------------------------
+
+
+def _replay_file(session: Session, text: str, search_path: str) -> None:
+    _fresh_session(session, search_path)
+    if not _NOT_ONE_MESSAGE.search(text):
+        try:
+            session.execute(text)
+        except DatabaseError:
+            _fresh_session(session, search_path)
+        else:
+            return
+    _replay_statements(session, text)
+
+
+def _replay_statements(session: Session, text: str) -> None:
+    try:
+        statements = scripts.parse(text).statements
+    except scripts.ScriptError:
+        return
+    for statement in statements:
+        try:
+            session.execute(statement.sql)
+        except DatabaseError:
+            if session.in_transaction and statement.block is None:
+                session.execute("ROLLBACK")

@@ -1,0 +1,274 @@
+"""The report: what a run found and did, as JSON whose schema is shipped and tested.
+
+Pure: values in, bytes out; `deliver` writes them. The classes are the contract with whoever
+reads the report, so they are kept apart from `model`, which may change. `report.schema.json`
+is made from them, and a test fails where it is not what they say; to write it anew:
+SIDECAR_TEST_WRITE_GOLDEN=1 pytest tests/unit/test_report.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Literal
+
+from sidecar.model import (
+    Action,
+    Difference,
+    Finding,
+    FindingName,
+    Hazard,
+    MigrationOutcome,
+    Outcome,
+    OutcomeName,
+    Plan,
+    Proof,
+    Refusal,
+    Script,
+    Statement,
+    StatementState,
+    StepKind,
+)
+
+__all__ = ["Report", "build", "encode", "next_steps", "schema", "statement_states"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """The PostgreSQL that was looked at; `version` is empty where none answered."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReport:
+    """One observation; `against` marks what spoke against the finding."""
+
+    source: str
+    says: str
+    against: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StatementReport:
+    """One statement of the migration and what was found of it, before any repair."""
+
+    index: int
+    line: int
+    kind: str
+    state: StatementState
+    sql_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceReport:
+    """A fact that is not as it should be; null stands for "absent"."""
+
+    kind: str
+    identity: str
+    on: str
+    expected: str | None
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One thing the repair does; `index` and `line` are the statement's, where it is one."""
+
+    kind: StepKind
+    sql: str
+    reason: str
+    hazard: Hazard
+    index: int | None
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """The steps, in order, and the fingerprint that `--approve` takes."""
+
+    fingerprint: str
+    steps: tuple[StepReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProofReport:
+    """What was compared before COMMIT; if it does not hold, everything was rolled back."""
+
+    holds: bool
+    touched_facts: int
+    other_facts: int
+    tables_counted: int
+    differences: tuple[DifferenceReport, ...]
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport:
+    """One failed migration. `done` is true once its repair is committed.
+
+    `applied` is the number of statements that took effect, where known; `candidates` are the
+    numbers that could not be told apart. `reason` says why nothing was or will be done.
+    """
+
+    name: str
+    finding: FindingName
+    evidence: tuple[EvidenceReport, ...]
+    applied: int | None
+    candidates: tuple[int, ...]
+    missing: tuple[str, ...]
+    differences: tuple[DifferenceReport, ...]
+    action: Action | None
+    reason: str
+    done: bool
+    statements: tuple[StatementReport, ...]
+    plan: PlanReport | None
+    proof: ProofReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run of migration-sidecar. `started_at` is UTC, `duration_s` in seconds."""
+
+    schema_version: Literal[1]
+    outcome: OutcomeName
+    exit_code: int
+    started_at: datetime
+    duration_s: float
+    summary: str
+    server: ServerReport
+    policy: str
+    migrations: tuple[MigrationReport, ...]
+    warnings: tuple[str, ...]
+    next_steps: tuple[str, ...]
+
+
+def build(outcome: Outcome, *, started_at: datetime, duration_s: float) -> Report:
+    """The report on `outcome`; `started_at` must be aware of its time zone."""
+    return Report(
+        schema_version=1,
+        outcome=outcome.name,
+        exit_code=int(outcome.exit_code),
+        started_at=started_at.astimezone(UTC),
+        duration_s=round(duration_s, 3),
+        summary=outcome.summary,
+        server=ServerReport(outcome.server_version),
+        policy=outcome.policy,
+        migrations=tuple(_migration(migration) for migration in outcome.migrations),
+        warnings=outcome.warnings,
+        next_steps=next_steps(outcome),
+    )
+
+
+def encode(report: Report) -> bytes:
+    """The report as one line of JSON, valid under the shipped schema."""
+    import msgspec
+
+    try:
+        return msgspec.json.encode(report) + b"\n"
+    except UnicodeEncodeError:  # a file name that is not UTF-8: escape what cannot be encoded
+        return json.dumps(msgspec.to_builtins(report)).encode() + b"\n"
+
+
+def schema() -> bytes:
+    """The JSON schema of the report, as shipped in `report.schema.json`."""
+    import msgspec
+
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of migration-sidecar",
+    }
+    text = msgspec.json.encode(head | msgspec.json.schema(Report))
+    return msgspec.json.format(text, indent=2) + b"\n"
+
+
+def next_steps(outcome: Outcome) -> tuple[str, ...]:
+    """What a person can do now: the run's steps, then each refusal's, none twice."""
+    refusals = (m.decision for m in outcome.migrations if isinstance(m.decision, Refusal))
+    steps = [*outcome.next_steps, *(step for refusal in refusals for step in refusal.next_steps)]
+    return tuple(dict.fromkeys(steps))
+
+
+def statement_states(finding: Finding, script: Script) -> tuple[StatementState, ...]:
+    """What the finding says of each statement, in the script's order, before any repair."""
+    if finding.applied is not None:
+        known = (finding.applied, finding.applied)
+    elif finding.candidates:
+        known = (min(finding.candidates), max(finding.candidates))
+    else:
+        known = (0, len(script.statements))
+    return tuple(_state(statement.index, *known) for statement in script.statements)
+
+
+def _state(index: int, at_least: int, at_most: int) -> StatementState:
+    if index <= at_least:
+        return StatementState.APPLIED
+    return StatementState.MISSING if index > at_most else StatementState.UNKNOWN
+
+
+def _migration(migration: MigrationOutcome) -> MigrationReport:
+    finding, decision = migration.finding, migration.decision
+    plan = decision if isinstance(decision, Plan) else None
+    return MigrationReport(
+        name=finding.migration,
+        finding=finding.name,
+        evidence=tuple(EvidenceReport(e.source, e.says, e.against) for e in finding.evidence),
+        applied=finding.applied,
+        candidates=finding.candidates,
+        missing=finding.missing,
+        differences=_differences(finding.differences),
+        action=decision.action if decision else None,
+        reason=decision.reason if isinstance(decision, Refusal) else "",
+        done=migration.done,
+        statements=_statements(finding, migration.script),
+        plan=_plan(plan) if plan else None,
+        proof=_proof(migration.proof) if migration.proof else None,
+    )
+
+
+def _statements(finding: Finding, script: Script | None) -> tuple[StatementReport, ...]:
+    if script is None:
+        return ()
+    states = statement_states(finding, script)
+    return tuple(
+        _statement(statement, state)
+        for statement, state in zip(script.statements, states, strict=True)
+    )
+
+
+def _statement(statement: Statement, state: StatementState) -> StatementReport:
+    return StatementReport(
+        index=statement.index,
+        line=statement.line,
+        kind=statement.kind,
+        state=state,
+        sql_sha256=sha256(statement.sql.encode()).hexdigest(),
+    )
+
+
+def _plan(plan: Plan) -> PlanReport:
+    return PlanReport(
+        plan.fingerprint,
+        tuple(
+            StepReport(s.kind, s.sql, s.reason, s.hazard, index=s.index, line=s.line)
+            for s in plan.steps
+        ),
+    )
+
+
+def _differences(differences: Iterable[Difference]) -> tuple[DifferenceReport, ...]:
+    return tuple(DifferenceReport(*d.key, expected=d.expected, found=d.found) for d in differences)
+
+
+def _proof(proof: Proof) -> ProofReport:
+    return ProofReport(
+        holds=proof.holds,
+        touched_facts=proof.touched_facts,
+        other_facts=proof.other_facts,
+        tables_counted=proof.tables_counted,
+        differences=_differences(proof.differences),
+        violations=proof.violations,
+    )

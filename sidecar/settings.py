@@ -1,0 +1,282 @@
+"""The one table of settings: flags, variables, TOML keys, defaults, help and parsers.
+
+A new knob is one row here and one field of `config.Config`. `config` resolves the rows,
+`cli` makes its options from `help_entries`; neither knows a name of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol, get_args
+
+from sidecar import dsn
+from sidecar.errors import ConfigError
+from sidecar.given import shown
+from sidecar.model import Action, FindingName, Preset
+from sidecar.policy import SOUND
+
+__all__ = [
+    "SETTINGS",
+    "HelpEntry",
+    "LogFormat",
+    "LogLevel",
+    "Setting",
+    "Shadow",
+    "choice",
+    "flag_of",
+    "help_entries",
+    "input_names",
+    "key_of_finding",
+]
+
+
+Shadow = Literal["auto", "url", "server", "embedded", "none"]
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Parser(Protocol):
+    """Makes a value of a text; `variable` is the name to blame in a `ConfigError`."""
+
+    def __call__(self, text: str, /, *, variable: str) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One knob. `default` is text like any other input, or None for "not set"."""
+
+    key: str
+    variable: str
+    default: str | None
+    metavar: str
+    parse: Parser
+    commands: frozenset[str]
+    help: str
+    secret: bool = False
+    file_variant: bool = False
+
+    @property
+    def flag(self) -> str:
+        return flag_of(self.key)
+
+    @property
+    def field(self) -> str:
+        """Its name in `config.Config`; seconds carry their unit."""
+        return f"{self.key}_s" if self.metavar == "DURATION" else self.key
+
+
+def flag_of(key: str) -> str:
+    """The flag of a key: 'wait_timeout' -> '--wait-timeout'."""
+    return "--" + key.replace("_", "-")
+
+
+def key_of_finding(finding: FindingName) -> str:
+    """The key that sets a finding's action: 'partly-applied' -> 'on_partly_applied'."""
+    return "on_" + finding.replace("-", "_")
+
+
+# --- parsers -----------------------------------------------------------------------
+
+_DURATION = re.compile(
+    r"(?:([0-9]{1,12})h)?(?:([0-9]{1,12})m)?(?:([0-9]{1,12})s)?(?:([0-9]{1,12})ms)?"
+)
+_UNIT_MS = (3_600_000, 60_000, 1_000, 1)
+_MAX_MS = 2_147_483_647
+"""PostgreSQL keeps its timeouts as 32-bit milliseconds (manual, chapter "Setting Parameters")."""
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _text(text: str, /, *, variable: str) -> str:
+    """`text` itself; the parser of paths and names."""
+    if "\0" in text:
+        raise ConfigError((f"{variable}: holds a NUL character",))
+    if "://" in text:  # it may hold a password, and paths and names are logged
+        raise ConfigError((f"{variable}: is a URL, where a path or name belongs",))
+    return text
+
+
+def _boolean(text: str, /, *, variable: str) -> bool:
+    """True for true, 1, yes; False for false, 0, no; in any case of letters."""
+    truth = _TRUTH.get(text.lower())
+    if truth is None:
+        raise ConfigError((f"{variable}: {shown(text)} is not one of: {', '.join(_TRUTH)}",))
+    return truth
+
+
+def _duration(text: str, /, *, variable: str) -> float:
+    """Seconds of '500ms', '5s', '2m', '1h' or '1m30s'; exact to the millisecond."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ConfigError((f"{variable}: {shown(text)} {_duration_hint(text)}",))
+    counts = (int(count or 0) for count in match.groups())
+    total = sum(count * unit for count, unit in zip(counts, _UNIT_MS, strict=True))
+    if total > _MAX_MS:
+        raise ConfigError((f"{variable}: {shown(text)} is too long; the most is 596h",))
+    return total / 1000
+
+
+def _duration_hint(text: str) -> str:
+    if re.fullmatch("[0-9]{1,12}", text):
+        return f"has no unit; write {text}s or {text}ms"
+    if text.startswith("-"):
+        return "is negative; a duration is zero or more, such as 5s"
+    return "is no duration; write whole numbers with units, such as 500ms, 5s, 2m, 1h or 1m30s"
+
+
+def _limit(text: str, /, *, variable: str) -> float:
+    """A duration above zero: PostgreSQL reads `lock_timeout = 0` as "wait for ever"."""
+    seconds = _duration(text, variable=variable)
+    if seconds == 0:
+        raise ConfigError((f"{variable}: 0 would wait for ever; write at least 1ms",))
+    return seconds
+
+
+def choice(members: Iterable[str]) -> Parser:
+    """A parser that accepts exactly these members, as text, and returns the member."""
+    by_text = {str(member): member for member in members}
+
+    def parse(text: str, /, *, variable: str) -> str:
+        if text not in by_text:
+            allowed = ", ".join(by_text)
+            raise ConfigError((f"{variable}: {shown(text)} is not one of: {allowed}",))
+        return by_text[text]
+
+    return parse
+
+
+# --- the table ---------------------------------------------------------------------
+
+_ALL = frozenset({"run", "wait", "status", "plan", "resolve", "config"})
+_READ = _ALL - {"wait"}  # they read the ledger
+_FIND = _READ - {"resolve"}  # they make findings
+_WRITE = _READ - {"status", "plan"}  # they change the database
+_REPAIR = _WRITE - {"resolve"}
+_SHOW = _ALL | {"demo"}  # they log
+
+
+def _url(key: str, commands: frozenset[str], about: str) -> Setting:
+    """The row of a connection URL: Prisma's own variable, and a `*_FILE` variant."""
+    return Setting(
+        key, key.upper(), None, "URL", dsn.parse, commands, about, secret=True, file_variant=True
+    )
+
+
+def _one_of(
+    key: str, default: str | None, members: Iterable[str], commands: frozenset[str], about: str
+) -> Setting:
+    members = tuple(members)
+    metavar, variable = "|".join(members), f"SIDECAR_{key.upper()}"
+    return Setting(key, variable, default, metavar, choice(members), commands, about)
+
+
+def _on(finding: FindingName) -> Setting:
+    """The row that sets one finding's action; it accepts the sound actions only."""
+    sound = tuple(action for action in Action if action in SOUND[finding])
+    about = f"What to do about a migration that is {finding}; without it the policy says."
+    row = _one_of(key_of_finding(finding), None, sound, _FIND, about)
+
+    def parse(text: str, /, *, variable: str) -> object:
+        if text in SOUND[finding] or text not in tuple(Action):
+            return row.parse(text, variable=variable)
+        reason = f"is not safe for {finding}, its result could not be proven"
+        raise ConfigError((f"{variable}: {text} {reason}; allowed: {', '.join(sound)}",))
+
+    return replace(row, parse=parse)
+
+
+# fmt: off
+# A table reads by rows.
+SETTINGS: tuple[Setting, ...] = (
+    _url("database_url", _ALL,
+         "What the backend connects to. Process lists show flags, so prefer the variable."),
+    _url("direct_url", _READ,
+         "Past a pooler, straight to PostgreSQL; reading and repair use it when given."),
+    _url("shadow_database_url", _FIND,
+         "An empty database of its own, for the replay."),
+    Setting("config", "SIDECAR_CONFIG_FILE", None, "PATH", _text, _SHOW,
+            "A TOML file with any of these settings."),
+    Setting("migrations_dir", "SIDECAR_MIGRATIONS_DIR", "prisma/migrations", "PATH", _text, _READ,
+            "The folder that `prisma migrate deploy` would read."),
+    Setting("ledger_schema", "SIDECAR_LEDGER_SCHEMA", None, "NAME", _text, _READ,
+            "The schema of _prisma_migrations, where several schemas have one."),
+    _one_of("policy", "forward", Preset, _SHOW - {"wait"},
+            "What may be done for which finding; observe never writes, whatever else is set."),
+    Setting("policy_file", "SIDECAR_POLICY_FILE", None, "PATH", _text, _FIND,
+            'A TOML file: [findings] NAME = ACTION, [migrations."NAME"] action = ACTION.'),
+    *(_on(finding) for finding in FindingName if finding is not FindingName.RUNNING),
+    Setting("approve", "SIDECAR_APPROVE", None, "FINGERPRINT", _text, _REPAIR,
+            "Carry out only the plan with this fingerprint, as `plan` printed it."),
+    _one_of("shadow", "auto", get_args(Shadow), _FIND,
+            "Where the history may be replayed; auto takes the first that works."),
+    Setting("wait_timeout", "SIDECAR_WAIT_TIMEOUT", "60s", "DURATION", _duration, _ALL,
+            "How long PostgreSQL may take until it is ready."),
+    Setting("login_grace", "SIDECAR_LOGIN_GRACE", "10s", "DURATION", _duration, _ALL,
+            "How long a wrong password or a missing database is tried again."),
+    Setting("allow_standby", "SIDECAR_ALLOW_STANDBY", "false", "BOOLEAN", _boolean, _ALL,
+            "Whether a server in recovery (read-only) counts as ready."),
+    Setting("busy_timeout", "SIDECAR_BUSY_TIMEOUT", "60s", "DURATION", _duration, _READ,
+            "How long to wait for another migrator to end."),
+    Setting("lock_timeout", "SIDECAR_LOCK_TIMEOUT", "5s", "DURATION", _limit, _WRITE,
+            "How long one statement of a repair may wait for a lock, and block others by it."),
+    Setting("repair_timeout", "SIDECAR_REPAIR_TIMEOUT", "60s", "DURATION", _duration, _REPAIR,
+            "How long a repair that met a lock is tried again."),
+    Setting("statement_timeout", "SIDECAR_STATEMENT_TIMEOUT", "0s", "DURATION", _duration, _REPAIR,
+            "How long one statement of a repair may run; 0s is without limit."),
+    Setting("report_file", "SIDECAR_REPORT_FILE", None, "PATH", _text, _ALL,
+            "Where to write the report (JSON)."),
+    Setting("termination_log", "SIDECAR_TERMINATION_LOG", "/dev/termination-log", "PATH", _text,
+            _ALL, "Where Kubernetes reads the last words; used only where it exists."),
+    _one_of("log_format", "auto", get_args(LogFormat), _SHOW,
+            "auto is text on a terminal, else JSON lines."),
+    _one_of("log_level", "info", get_args(LogLevel), _SHOW,
+            "The least important lines that are still logged."),
+)
+# fmt: on
+
+
+def input_names() -> Iterator[tuple[str, str]]:
+    """(key, variable) of everything that can be given, `*_file` variants included."""
+    for setting in SETTINGS:
+        yield setting.key, setting.variable
+        if setting.file_variant:
+            yield f"{setting.key}_file", f"{setting.variable}_FILE"
+
+
+# --- help --------------------------------------------------------------------------
+
+
+class HelpEntry(NamedTuple):
+    """One option of a command.
+
+    `key` is its key in the flags that `config.load` takes; `bare` is the value that the
+    flag stands for when it is given without one, or None where it needs one.
+    """
+
+    key: str
+    flag: str
+    metavar: str
+    help: str
+    bare: str | None = None
+
+
+def help_entries(command: str) -> tuple[HelpEntry, ...]:
+    """The options of a command in the table's order, `*_file` variants after their secret."""
+    chosen = (setting for setting in SETTINGS if command in setting.commands)
+    return tuple(entry for setting in chosen for entry in _entries(setting))
+
+
+def _entries(setting: Setting) -> Iterator[HelpEntry]:
+    names = f"[env: {setting.variable}]"
+    if setting.key != "config":
+        names += f" [file: {setting.key}]"
+    if setting.default is not None:
+        names += f" [default: {setting.default}]"
+    bare = "true" if setting.parse is _boolean else None
+    yield HelpEntry(setting.key, setting.flag, setting.metavar, f"{setting.help} {names}", bare)
+    if setting.file_variant:
+        key, variable = f"{setting.key}_file", f"{setting.variable}_FILE"
+        about = f"A file that holds {setting.variable}. [env: {variable}] [file: {key}]"
+        yield HelpEntry(key, flag_of(key), "PATH", about)

@@ -1,0 +1,59 @@
+"""SIGTERM and SIGINT as one exception that unwinds everything: cancel, roll back, drop, exit.
+
+The exception is a KeyboardInterrupt because psycopg, on exactly that, cancels the running
+statement on the server before it lets go. A `shielded` block finishes first: it is for
+COMMIT and for cleaning up, which are short and must not be torn.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818 (a signal is not an error)
+    """We were told to stop; `signum` says by which signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Signals:
+    """Turns the first SIGTERM or SIGINT into `Interrupted`; later ones change nothing."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._depth = 0
+        self._raised = False
+
+    def install(self) -> None:
+        """Take over both signals for the rest of the process."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._handle)
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let the block finish; a signal that came meanwhile is raised at its end."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        self._raise_if_due()
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        if self._received is None:
+            self._received = signum
+        self._raise_if_due()
+
+    def _raise_if_due(self) -> None:
+        if self._received is not None and self._depth == 0 and not self._raised:
+            self._raised = True
+            raise Interrupted(self._received)
+
+
+SIGNALS = Signals()
+"""The process has one set of signals; `cli` installs it, nothing happens before."""

@@ -1,0 +1,299 @@
+"""What sort of statement a parse tree is: its name, its trace, and what forbids running it.
+
+Tables and no I/O. Which statements PostgreSQL refuses inside a transaction block are the
+callers of `PreventInTransactionBlock` in its source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sidecar.model import Control, Nature
+from sidecar.statement_reach import (
+    Name,
+    Reach,
+    ends_with_transaction,
+    enum_name,
+    has_option,
+    inner,
+    makes_temporary,
+    new_table,
+    reach,
+    subjects,
+    type_name,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The properties of one statement, named as in `model.Statement`.
+
+    `subjects` are the relations it writes to, alters or drops, or makes as temporary ones;
+    `makes_temporary` says that they are temporary from here on, `unmakes` that their names
+    mean something else from here on.
+    """
+
+    kind: str
+    nature: Nature
+    control: Control | None = None
+    solo: bool = False
+    writes: tuple[Name, ...] = ()
+    subjects: tuple[Name, ...] = ()
+    makes_temporary: bool = False
+    unmakes: bool = False
+    reach_known: bool = True
+    adds_enum_value: bool = False
+    forbidden: str = ""
+
+
+def traits(node: Any, *, words: Sequence[str]) -> Traits:
+    """The traits of a parsed statement; `words` are its first few tokens in upper case."""
+    name = type_name(node)
+    if name == "ExplainStmt" and has_option(node.options, "analyze"):
+        return replace(traits(inner(node.query), words=words), kind="EXPLAIN")  # it runs it
+    touched = reach(node)
+    return Traits(
+        kind=_kind(node, words),
+        nature=_nature(node, touched),
+        control=_TRANSACTION[enum_name(node, "kind")][1] if name == "TransactionStmt" else None,
+        solo=name in _SOLO or (name in _SOLO_IF and _SOLO_IF[name](node)),
+        writes=touched.writes,
+        subjects=subjects(node, writes=touched.writes),
+        makes_temporary=makes_temporary(node) and not ends_with_transaction(node),
+        unmakes=name in {"AlterObjectSchemaStmt", "DropStmt", "RenameStmt"},
+        reach_known=touched.known,
+        adds_enum_value=name == "AlterEnumStmt" and not node.old_val,
+        forbidden=_forbidden(node),
+    )
+
+
+def traits_of_words(words: Sequence[str]) -> Traits:
+    """The traits of a statement whose tree is too deep to read; nothing is taken for harmless."""
+    nature = Nature.CATALOG if words[0] in {"ALTER", "COMMENT", "CREATE", "DROP"} else Nature.DATA
+    temporary = words[0] == "CREATE" and not {"TEMP", "TEMPORARY"}.isdisjoint(words[:4])
+    return Traits(
+        kind=_kind_of_words(words),
+        nature=Nature.SESSION if temporary else nature,
+        solo="CONCURRENTLY" in words,
+        reach_known=False,
+    )
+
+
+# --- kind: as in the command tags of PostgreSQL's tcop/utility.c ----------------------
+
+_ROWS = {
+    "DeleteStmt": "DELETE",
+    "InsertStmt": "INSERT",
+    "MergeStmt": "MERGE",
+    "SelectStmt": "SELECT",
+    "UpdateStmt": "UPDATE",
+}
+"""They may begin with WITH or a parenthesis; all others begin with their own name."""
+
+_TRANSACTION = {
+    "TRANS_STMT_BEGIN": ("BEGIN", Control.BEGIN),
+    "TRANS_STMT_START": ("START TRANSACTION", Control.BEGIN),
+    "TRANS_STMT_COMMIT": ("COMMIT", Control.COMMIT),
+    "TRANS_STMT_ROLLBACK": ("ROLLBACK", Control.ROLLBACK),
+    "TRANS_STMT_SAVEPOINT": ("SAVEPOINT", Control.SAVEPOINT),
+    "TRANS_STMT_RELEASE": ("RELEASE", Control.SAVEPOINT),
+    "TRANS_STMT_ROLLBACK_TO": ("ROLLBACK TO", Control.SAVEPOINT),
+    "TRANS_STMT_PREPARE": ("PREPARE TRANSACTION", Control.ROLLBACK),  # nothing is committed
+    "TRANS_STMT_COMMIT_PREPARED": ("COMMIT PREPARED", Control.COMMIT),
+    "TRANS_STMT_ROLLBACK_PREPARED": ("ROLLBACK PREPARED", Control.ROLLBACK),
+}
+
+_MODIFIERS = frozenset(
+    "CONSTRAINT GLOBAL LOCAL OR PROCEDURAL RECURSIVE REPLACE TEMP TEMPORARY TRUSTED UNIQUE "
+    "UNLOGGED".split()
+)
+
+_LONG_KINDS = re.compile(
+    "DEFAULT PRIVILEGES|ACCESS METHOD|EVENT TRIGGER|FOREIGN DATA WRAPPER|FOREIGN TABLE"
+    "|LARGE OBJECT|MATERIALIZED VIEW|OPERATOR (CLASS|FAMILY)|OWNED"
+    r"|TEXT SEARCH \w+|USER MAPPING"
+)
+
+_LONG_VERBS = {
+    "ANALYSE": "ANALYZE",
+    "IMPORT": "IMPORT FOREIGN SCHEMA",
+    "REASSIGN": "REASSIGN OWNED",
+    "REFRESH": "REFRESH MATERIALIZED VIEW",
+    "SECURITY": "SECURITY LABEL",
+}
+
+
+def _kind(node: Any, words: Sequence[str]) -> str:
+    match type_name(node):
+        case "TransactionStmt":
+            return _TRANSACTION[enum_name(node, "kind")][0]
+        case "CreateTableAsStmt" if enum_name(node, "objtype") == "OBJECT_TABLE":
+            return "CREATE TABLE AS"
+        case "SelectStmt" if new_table(node) is not None:
+            return "SELECT INTO"
+        case name if name in _ROWS:
+            return _ROWS[name]
+        case _:
+            return _kind_of_words(words)
+
+
+def _kind_of_words(words: Sequence[str]) -> str:
+    verb, *rest = words
+    if verb not in {"ALTER", "CREATE", "DROP"}:
+        return _LONG_VERBS.get(verb, verb)
+    rest = [word for word in rest if word not in _MODIFIERS]
+    long_kind = _LONG_KINDS.match(" ".join(rest))
+    return f"{verb} {long_kind[0] if long_kind else rest[0]}"
+
+
+# --- nature ----------------------------------------------------------------------
+
+_OF_ROWS = frozenset(
+    "CallStmt DeleteStmt DoStmt ExecuteStmt InsertStmt MergeStmt RefreshMatViewStmt "
+    "TruncateStmt UpdateStmt".split()
+)
+"""REFRESH too: where it was left out, old rows stay behind."""
+
+_OF_SESSION = frozenset(
+    "ClosePortalStmt ConstraintsSetStmt DeallocateStmt DeclareCursorStmt DiscardStmt FetchStmt "
+    "ListenStmt LoadStmt PrepareStmt UnlistenStmt VariableSetStmt".split()
+)
+
+_TRACELESS = frozenset(
+    "CheckPointStmt ClusterStmt ExplainStmt LockStmt NotifyStmt ReindexStmt VacuumStmt "
+    "VariableShowStmt".split()
+)
+"""They may change how fast a database answers, never what it answers."""
+
+_QUERIES = frozenset({"CopyStmt", "SelectStmt"})
+
+
+def _nature(node: Any, touched: Reach) -> Nature:
+    name = type_name(node)
+    if name == "TransactionStmt":
+        return Nature.CONTROL
+    if name in _OF_SESSION or makes_temporary(node):
+        return Nature.SESSION
+    if name in _TRACELESS:
+        return Nature.NOTHING
+    if name in _QUERIES and new_table(node) is None:
+        return _nature_of_query(touched)
+    return Nature.DATA if name in _OF_ROWS or _only_restarts(node) else Nature.CATALOG
+
+
+def _only_restarts(node: Any) -> bool:
+    """A sequence's next value is data: RESTART alone leaves its definition as it was."""
+    match type_name(node):
+        case "AlterSeqStmt":
+            options = list(node.options)
+        case "AlterTableStmt":  # ALTER COLUMN id RESTART; other commands have no such list
+            options = [o for c in node.cmds for o in getattr(inner(c), "def").list.items or [c]]
+        case _:
+            return False
+    return all(option.def_elem.defname == "restart" for option in options)
+
+
+def _nature_of_query(touched: Reach) -> Nature:
+    """A query that only reads leaves nothing; row locks end with its transaction."""
+    if touched.writes or touched.sequences or not touched.known:
+        return Nature.DATA
+    return Nature.SESSION if touched.session else Nature.NOTHING
+
+
+# --- what cannot run in a transaction, and what never runs -------------------------------
+
+_SOLO = frozenset(
+    "AlterSubscriptionStmt AlterSystemStmt CreateSubscriptionStmt CreateTableSpaceStmt "
+    "CreatedbStmt DropSubscriptionStmt DropTableSpaceStmt DropdbStmt".split()
+)
+
+_REINDEX_MANY = frozenset(
+    {"REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SCHEMA", "REINDEX_OBJECT_SYSTEM"}
+)
+
+_COMMITS = re.compile(r"\b(COMMIT|ROLLBACK)(\s+AND(\s+NO)?\s+CHAIN)?\s*;", re.IGNORECASE)
+"""PL/pgSQL's own COMMIT: allowed in a DO that is alone, 2D000 in a transaction block."""
+
+_SOLO_IF: Mapping[str, Callable[[Any], bool]] = {
+    "AlterDatabaseStmt": lambda n: has_option(n.options, "tablespace"),
+    "AlterTableStmt": lambda n: any(_detaches_concurrently(inner(c)) for c in n.cmds),
+    "ClusterStmt": lambda n: not n.HasField("relation"),
+    "DiscardStmt": lambda n: enum_name(n, "target") == "DISCARD_ALL",
+    "DoStmt": lambda n: any(_COMMITS.search(a.def_elem.arg.string.sval) for a in n.args),
+    "DropStmt": lambda n: n.concurrent,
+    "IndexStmt": lambda n: n.concurrent,
+    "ReindexStmt": lambda n: (
+        has_option(n.params, "concurrently") or enum_name(n, "kind") in _REINDEX_MANY
+    ),
+    "TransactionStmt": lambda n: enum_name(n, "kind").endswith("_PREPARED"),
+    "VacuumStmt": lambda n: n.is_vacuumcmd,
+}
+
+
+def _detaches_concurrently(command: Any) -> bool:
+    return bool(getattr(command, "def").partition_cmd.concurrent)
+
+
+_SERVER = "it changes the whole server, not only this database"
+_ELSEWHERE = "it acts on another server"
+_CLIENT = "its rows travel through psql, which is not here"
+_OUTSIDE = "it reads or writes outside the database"
+_PREPARED = "a prepared transaction outlives every session"
+_CHAIN = "AND CHAIN opens a transaction that no BEGIN shows"
+
+_FORBIDDEN = {
+    "AlterDatabaseRefreshCollStmt": _SERVER,
+    "AlterDatabaseSetStmt": _SERVER,
+    "AlterDatabaseStmt": _SERVER,
+    "AlterRoleSetStmt": _SERVER,
+    "AlterRoleStmt": _SERVER,
+    "AlterSubscriptionStmt": _ELSEWHERE,
+    "AlterSystemStmt": _SERVER,
+    "AlterTableSpaceOptionsStmt": _SERVER,
+    "CreateRoleStmt": _SERVER,
+    "CreateSubscriptionStmt": _ELSEWHERE,
+    "CreateTableSpaceStmt": _SERVER,
+    "CreatedbStmt": _SERVER,
+    "DropOwnedStmt": _SERVER,
+    "DropRoleStmt": _SERVER,
+    "DropSubscriptionStmt": _ELSEWHERE,
+    "DropTableSpaceStmt": _SERVER,
+    "DropdbStmt": _SERVER,
+    "GrantRoleStmt": _SERVER,
+    "ReassignOwnedStmt": _SERVER,
+}
+
+_OBJECT_FIELDS = {
+    "AlterOwnerStmt": "object_type",
+    "CommentStmt": "objtype",
+    "GrantStmt": "objtype",
+    "RenameStmt": "rename_type",
+    "SecLabelStmt": "objtype",
+}
+_SHARED_OBJECTS = frozenset(
+    "OBJECT_DATABASE OBJECT_PARAMETER_ACL OBJECT_ROLE OBJECT_SUBSCRIPTION OBJECT_TABLESPACE".split()
+)
+
+
+def _forbidden(node: Any) -> str:
+    match type_name(node):
+        case "CopyStmt":
+            return _forbidden_copy(node)
+        case "TransactionStmt" if node.chain:
+            return _CHAIN
+        case "TransactionStmt" if "PREPARE" in enum_name(node, "kind"):
+            return _PREPARED
+        case name if name in _OBJECT_FIELDS:
+            shared = enum_name(node, _OBJECT_FIELDS[name]) in _SHARED_OBJECTS
+            return _SERVER if shared else ""
+        case name:
+            return _FORBIDDEN.get(name, "")
+
+
+def _forbidden_copy(node: Any) -> str:
+    if not node.filename:
+        return _CLIENT
+    return _OUTSIDE if node.is_program or not node.is_from else ""

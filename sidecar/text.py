@@ -1,0 +1,282 @@
+"""What people read: the last lines of the log, the termination message, status and plan.
+
+Pure: values in, text out; `deliver` writes it. An operator at 3 a.m. must find what
+happened, what was not touched, and the next command to type, in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+from sidecar.model import (
+    Difference,
+    Finding,
+    FindingName,
+    Hazard,
+    MigrationOutcome,
+    Outcome,
+    OutcomeName,
+    Plan,
+    Proof,
+    Refusal,
+    Script,
+    Step,
+    StepKind,
+)
+from sidecar.report import next_steps, statement_states
+
+__all__ = [
+    "TERMINATION_LIMIT",
+    "difference_line",
+    "finding_line",
+    "human_plan",
+    "human_status",
+    "one_line",
+    "summary_lines",
+    "termination_message",
+]
+
+TERMINATION_LIMIT = 4096
+"""Bytes that Kubernetes keeps of a termination message ("Determine the Reason for Pod Failure")."""
+
+_ESSENTIAL_LIMIT = 1200
+"""Bytes for each of the first three lines, so that all three always get through."""
+
+_SQL_SHOWN = 60
+
+
+def summary_lines(outcome: Outcome) -> tuple[str, ...]:
+    """The last lines of the log: what happened, what was not touched, what to do next.
+
+    One line if nothing had failed.
+    """
+    untouched = _untouched(outcome)
+    if outcome.name is OutcomeName.HEALTHY and not outcome.migrations:
+        return (f"{_sentence(outcome.summary)} {untouched}",)
+    return (
+        _sentence(outcome.summary),
+        *(f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations),
+        untouched,
+        *(f"next: {one_line(step)}" for step in next_steps(outcome)),
+    )
+
+
+def termination_message(outcome: Outcome) -> bytes:
+    """At most 4096 bytes of UTF-8, the most useful first.
+
+    Outcome, the first failed migration with its finding, the first next step; then the rest
+    as far as it fits.
+    """
+    found = [f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations]
+    steps = [f"next: {one_line(step)}" for step in next_steps(outcome)]
+    head = f"{outcome.name} (exit {int(outcome.exit_code)}): {_sentence(outcome.summary)}"
+    first = [_cut(line, _ESSENTIAL_LIMIT) for line in (head, *found[:1], *steps[:1])]
+    rest = [_untouched(outcome), *found[1:], *steps[1:]]
+    return _cut("\n".join((*first, *rest)), TERMINATION_LIMIT).encode()
+
+
+def human_status(outcome: Outcome) -> str:
+    """What happened to each failed migration: finding, evidence, statement by statement."""
+    blocks = [[_sentence(outcome.summary)]]
+    for migration in outcome.migrations:
+        blocks.append([finding_line(migration)])
+        blocks.append(_titled("evidence", _evidence(migration.finding)))
+        blocks.append(_statement_table(migration.finding, migration.script))
+        blocks.append(_titled("differences", map(difference_line, migration.finding.differences)))
+        blocks.append(_titled("missing", map(one_line, migration.finding.missing)))
+        blocks.append(_titled("action", _action(migration)))
+    return _page([*blocks, *_ending(outcome)])
+
+
+def human_plan(outcome: Outcome) -> str:
+    """What `run` would do: what is done, what is missing, then the steps with their SQL."""
+    blocks = [[_sentence(outcome.summary)]]
+    for migration in outcome.migrations:
+        blocks.append([finding_line(migration)])
+        blocks.append(_statement_table(migration.finding, migration.script))
+        blocks.append(_titled("action", _action(migration)))
+        if isinstance(migration.decision, Plan):
+            blocks += [
+                _step(number, step) for number, step in enumerate(migration.decision.steps, 1)
+            ]
+            approve = f"migration-sidecar run --approve {migration.decision.fingerprint}"
+            blocks.append(_titled("to carry out exactly this plan", [approve]))
+    return _page([*blocks, *_ending(outcome)])
+
+
+def finding_line(migration: MigrationOutcome) -> str:
+    """'20251208_add: partly-applied (1 of 4 statements took effect)', always one line."""
+    finding = migration.finding
+    total = len(migration.script.statements) if migration.script else None
+    return one_line(f"{finding.migration}: {finding.name} ({_finding_words(finding, total)})")
+
+
+def difference_line(difference: Difference) -> str:
+    """What one fact is and what it should be, always one line."""
+    found = "absent" if difference.found is None else difference.found
+    expected = "absent" if difference.expected is None else difference.expected
+    return one_line(f"{difference.key} is {found}, a clean run leaves {expected}")
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without control characters that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _finding_words(finding: Finding, total: int | None) -> str:
+    match finding.name:
+        case FindingName.RUNNING:
+            return "somebody is still at work on it"
+        case FindingName.SCRIPT_MISSING:
+            return "the ledger knows it, but its script cannot be read"
+        case FindingName.DIVERGED:
+            return "the database matches no point of the script"
+        case FindingName.UNDETERMINED if finding.candidates:
+            numbers = " or ".join(str(k) for k in finding.candidates)
+            return f"{numbers} of {total} statements took effect; which, cannot be told"
+        case FindingName.UNDETERMINED:
+            return "what took effect cannot be told"
+        case FindingName.FULLY_APPLIED:
+            return "every statement took effect, only the ledger entry is missing"
+        case FindingName.NOTHING_APPLIED:
+            return "no statement took effect"
+        case FindingName.PARTLY_APPLIED:
+            return f"{finding.applied} of {total} statements took effect"
+        case _:
+            assert_never(finding.name)
+
+
+def _done_words(migration: MigrationOutcome, outcome: OutcomeName) -> str:
+    match migration.decision:
+        case Plan(action=action) if migration.done:
+            return f"{action}: committed{_proof_words(migration.proof)}"
+        case Plan(action=action) if outcome is OutcomeName.REPAIR_FAILED:
+            return f"{action}: not committed{_proof_words(migration.proof)}"
+        case Plan(action=action, fingerprint=fingerprint):
+            return f"{action}: planned, not done (plan {fingerprint})"
+        case Refusal(reason=reason):
+            return one_line(f"nothing done: {reason}")
+        case None:
+            return "nothing was decided"
+        case _:
+            assert_never(migration.decision)
+
+
+def _proof_words(proof: Proof | None) -> str:
+    if proof is None:
+        return ""
+    if not proof.holds:
+        return one_line(f"; the proof failed: {'; '.join(_proof_failures(proof))}")
+    return (
+        f" and proven ({proof.touched_facts} touched facts as a clean run leaves them,"
+        f" {proof.other_facts} others and {proof.tables_counted} row counts as before)"
+    )
+
+
+def _proof_failures(proof: Proof) -> Iterator[str]:
+    yield from proof.violations
+    yield from map(difference_line, proof.differences)
+
+
+def _untouched(outcome: Outcome) -> str:
+    done = ", ".join(m.finding.migration for m in outcome.migrations if m.done)
+    if done and outcome.name is not OutcomeName.REPAIRED:
+        return f"Committed before this: {one_line(done)}. Nothing else was changed."
+    match outcome.name:
+        case OutcomeName.REPAIRED:
+            return "Nothing else was changed."
+        case OutcomeName.REPAIR_FAILED:
+            return "The repair was rolled back: the database is as it was."
+        case OutcomeName.ERROR:
+            return "What was not committed was rolled back by PostgreSQL."
+        case OutcomeName.HALTED:
+            return "The database was not changed."
+        case OutcomeName.HEALTHY | OutcomeName.BUSY | OutcomeName.NOT_READY:
+            return "Nothing was changed."
+        case _:
+            assert_never(outcome.name)
+
+
+def _evidence(finding: Finding) -> Iterator[str]:
+    for evidence in finding.evidence:
+        against = " (against)" if evidence.against else ""
+        yield one_line(f"{evidence.source}{against}: {evidence.says}")
+
+
+def _statement_table(finding: Finding, script: Script | None) -> list[str]:
+    if script is None or not script.statements:
+        return []
+    kinds = max(len("kind"), *(len(statement.kind) for statement in script.statements))
+    states = statement_states(finding, script)
+    rows = [
+        (str(s.index), str(s.line), str(state), s.kind, _shortened(s.sql))
+        for s, state in zip(script.statements, states, strict=True)
+    ]
+    return [
+        f"  {index:>4}  {line:>4}  {state:<7}  {kind:<{kinds}}  {sql}"
+        for index, line, state, kind, sql in [("#", "line", "state", "kind", "SQL"), *rows]
+    ]
+
+
+def _action(migration: MigrationOutcome) -> Iterator[str]:
+    match migration.decision:
+        case Plan(action=action, fingerprint=fingerprint, steps=steps):
+            count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+            yield f"{action}: {count} in one transaction (plan {fingerprint})"
+        case Refusal(reason=reason):
+            yield one_line(f"halt: {reason}")
+        case None:
+            return
+        case _:
+            assert_never(migration.decision)
+
+
+def _step(number: int, step: Step) -> list[str]:
+    what = {
+        StepKind.STATEMENT: f"run statement {step.index} (line {step.line})",
+        StepKind.UNDO: "undo",
+        StepKind.QUARANTINE: "move aside",
+        StepKind.LEDGER: "ledger",
+    }[step.kind]
+    hazard = {
+        Hazard.NONE: "",
+        Hazard.LOCKS: " [takes a lock that others wait for]",
+        Hazard.DATA: " [changes rows]",
+        Hazard.DROPS: " [drops]",
+    }[step.hazard]
+    sql = (f"       {_printable(line)}".rstrip() for line in step.sql.strip().splitlines())
+    return [f"  {number:>2}. {what}: {one_line(step.reason)}{hazard}", *sql]
+
+
+def _ending(outcome: Outcome) -> Iterator[list[str]]:
+    yield [f"warning: {one_line(warning)}" for warning in outcome.warnings]
+    yield [f"next: {one_line(step)}" for step in next_steps(outcome)]
+
+
+def _titled(title: str, lines: Iterable[str]) -> list[str]:
+    indented = [f"    {line}" for line in lines]
+    return [f"  {title}", *indented] if indented else []
+
+
+def _page(blocks: Iterable[list[str]]) -> str:
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _sentence(text: str) -> str:
+    line = one_line(text)
+    return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def _shortened(sql: str) -> str:
+    line = one_line(sql)
+    return line if len(line) <= _SQL_SHOWN else f"{line[:_SQL_SHOWN]}..."
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in line.expandtabs(4))
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes of `text` in UTF-8, cut between two characters."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")

@@ -1,0 +1,186 @@
+"""What `rebuild` takes back: exactly what the failed migration created. Pure.
+
+The effects of the statements that ran say what came into being; it is dropped in reverse
+order and without CASCADE, so that anything the facts did not show stops the repair instead
+of disappearing. A table that holds rows is moved aside, never dropped. What the
+migration changed or removed cannot be put back from facts, and is named instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from sidecar.model import Change, Effect, FactKey, Hazard, Step, StepKind
+
+QUARANTINE = "migration_sidecar_quarantine"
+_NAME_LIMIT = 40
+"""Characters of the old name that stay in the new one; with the tag it fits into 63 bytes."""
+
+_ORDER = (
+    "event trigger",
+    "publication",
+    "trigger",
+    "policy",
+    "rule",
+    "view",
+    "materialized view",
+    "constraint",
+    "index",
+    "statistics",
+    "column",
+    "table",
+    "sequence",
+    "function",
+    "procedure",
+    "aggregate",
+    "type",
+    "extension",
+    "schema",
+)
+"""Kinds we know how to drop, what depends on others first."""
+
+_VANISHES_WITH_ITS_OWNER = frozenset({"index", "sequence"})
+_SET_AGAIN_BY_THE_SCRIPT = frozenset({"comment", "privilege", "default privilege"})
+_LAST_NAME = re.compile(r'("(?:[^"]|"")*"|[^".]+)$')
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """The steps back, or in `obstacles` why there is no way back."""
+
+    steps: tuple[Step, ...]
+    obstacles: tuple[str, ...]
+
+
+def undo(effects: tuple[Effect, ...], *, occupied: Collection[str], tag: str) -> Undo:
+    """Steps which undo `effects`, those of the statements that ran, in their order.
+
+    `occupied` are the created tables that hold rows, named as facts name them; `tag` makes
+    names in the quarantine unique.
+    """
+    net = _net_changes(effects)
+    created = {key for key, change in net.items() if change.before is None}
+    whole = {key.identity for key in created if not key.on}
+    parts = {key: change for key, change in net.items() if key.on not in whole}
+    obstacles = sorted(_obstacles(parts))
+    if obstacles:
+        return Undo((), tuple(obstacles))
+    moved = sorted(key.identity for key in created if key.identity in occupied)
+    steps = list(_quarantine_steps(net, moved, tag)) if moved else []
+    for key in reversed(_creation_order(effects, parts)):
+        if key.identity not in moved and not (moved and key.kind == "type"):
+            steps.extend(_drop(key))
+    return Undo(tuple(steps), ())
+
+
+def created_tables(effects: tuple[Effect, ...]) -> tuple[str, ...]:
+    """The tables these statements created and left, as facts name them."""
+    net = _net_changes(effects)
+    return tuple(
+        sorted(k.identity for k, c in net.items() if k.kind == "table" and c.before is None)
+    )
+
+
+def _net_changes(effects: tuple[Effect, ...]) -> Mapping[FactKey, Change]:
+    """From before the first effect to after the last, what is different."""
+    net: dict[FactKey, Change] = {}
+    for change in (change for effect in effects for change in effect):
+        before = net[change.key].before if change.key in net else change.before
+        net[change.key] = Change(change.key, before, change.after)
+    return {key: change for key, change in net.items() if change.before != change.after}
+
+
+def _obstacles(parts: Mapping[FactKey, Change]) -> Iterator[str]:
+    for key, change in parts.items():
+        if key.kind in _SET_AGAIN_BY_THE_SCRIPT:
+            continue
+        if change.after is None:
+            yield f"{key} was removed and cannot be put back"
+        elif change.before is not None:
+            yield f"{key} was changed and cannot be put back"
+        elif key.kind not in _ORDER and key.kind != "not-null":
+            yield f"{key} was created; undoing that kind is not supported"
+
+
+def _creation_order(
+    effects: tuple[Effect, ...], parts: Mapping[FactKey, Change]
+) -> list[FactKey]:
+    """Created facts that need a DROP, oldest first; within a statement dependents last."""
+    ordered: dict[FactKey, None] = {}
+    for effect in effects:
+        keys = [c.key for c in effect if c.key in parts and c.key.kind in _ORDER]
+        for key in sorted(keys, key=lambda key: -_ORDER.index(key.kind)):
+            ordered.setdefault(key)
+    return list(ordered)
+
+
+def _drop(key: FactKey) -> Iterator[Step]:
+    """DROP for one fact; what could hold rows is locked and must be empty first."""
+    guard = ""
+    match key.kind:
+        case "constraint":
+            sql = f"ALTER TABLE {key.on} DROP CONSTRAINT {key.identity}"
+        case "column":
+            sql = f"ALTER TABLE {key.on} DROP COLUMN {key.identity}"
+            guard = f"SELECT EXISTS (SELECT FROM {key.on} WHERE {key.identity} IS NOT NULL)"
+        case "trigger" | "policy" | "rule":
+            sql = f"DROP {key.kind.upper()} {key.identity} ON {key.on}"
+        case "function" | "procedure" | "aggregate":
+            sql = f"DROP ROUTINE {key.identity}"
+        case "table":
+            sql = f"DROP TABLE {key.identity}"
+            guard = f"SELECT EXISTS (SELECT FROM {key.identity})"
+        case kind:
+            optional = "IF EXISTS " if kind in _VANISHES_WITH_ITS_OWNER else ""
+            sql = f"DROP {kind.upper()} {optional}{key.identity}"
+    if guard:
+        lock = f"LOCK TABLE {key.on or key.identity} IN ACCESS EXCLUSIVE MODE"
+        yield Step(StepKind.UNDO, lock, "nobody may add rows meanwhile", Hazard.LOCKS)
+    reason = f"this migration created it: {key}"
+    yield Step(StepKind.UNDO, sql, reason, Hazard.DROPS, must_be_empty=guard)
+
+
+# --- quarantine ------------------------------------------------------------------
+
+
+def _quarantine_steps(
+    net: Mapping[FactKey, Change], moved: list[str], tag: str
+) -> Iterator[Step]:
+    """Move tables with rows aside, and the types they may use with them."""
+    reason = "what must go but holds rows is kept there"
+    yield Step(StepKind.QUARANTINE, f"CREATE SCHEMA IF NOT EXISTS {QUARANTINE}", reason)
+    for table in moved:
+        for key, change in sorted(net.items()):
+            if key.on == table and (change.after or "").startswith("FOREIGN KEY"):
+                yield Step(
+                    StepKind.QUARANTINE,
+                    f"ALTER TABLE {table} DROP CONSTRAINT {key.identity}",
+                    "rows in quarantine must not bind the rows of other tables",
+                    Hazard.LOCKS,
+                )
+        yield from _move("TABLE", table, tag)
+    for key in sorted(net):
+        if key.kind == "type" and net[key].before is None:
+            yield from _move("TYPE", key.identity, tag)
+
+
+def _move(what: str, identity: str, tag: str) -> Iterator[Step]:
+    found = _LAST_NAME.search(identity)
+    bare = found.group(1) if found else identity
+    plain = bare[1:-1].replace('""', '"') if bare.startswith('"') else bare
+    name = '"' + f"{plain[:_NAME_LIMIT]}_{tag}".replace('"', '""') + '"'
+    where = f"{QUARANTINE}.{name}"
+    back = (
+        f"INSERT INTO {identity} SELECT * FROM {where};" if what == "TABLE" else "it goes with it"
+    )
+    reason = f"keeps the rows of {identity}; bring them back with: {back}"
+    yield Step(StepKind.QUARANTINE, f"ALTER {what} {identity} RENAME TO {name}", reason)
+    schema = identity[: -len(bare)]
+    yield Step(
+        StepKind.QUARANTINE,
+        f"ALTER {what} {schema}{name} SET SCHEMA {QUARANTINE}",
+        reason,
+        Hazard.LOCKS,
+    )

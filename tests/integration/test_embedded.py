@@ -1,0 +1,194 @@
+"""The private PostgreSQL: it serves, it ends with us, and it says why when it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sidecar import embedded
+from sidecar.embedded import PrivateServer, private_server
+from sidecar.errors import ShadowError
+from tests.postgres import available_majors, bindir
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from sidecar.embedded import private_server
+with private_server(Path(sys.argv[1])) as server:
+    pid = (server.socket_dir / "data" / "postmaster.pid").read_text().split()[0]
+    print(pid, server.socket_dir, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A short directory which any account may enter (pytest's own are closed to others)."""
+    with tempfile.TemporaryDirectory(prefix="place-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("major", available_majors())
+def test_serves_for_the_length_of_the_block(place: Path, major: int) -> None:
+    """The server is there inside the block, on a socket only, and without a trace after it."""
+    with private_server(place, bindir=bindir(major)) as server:
+        assert server.major == major
+        assert _ask(server, "SHOW listen_addresses") == ""
+        assert _ask(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is True
+        assert str(_ask(server, "SHOW server_version_num")).startswith(str(major))
+    assert list(place.iterdir()) == []
+    with pytest.raises(psycopg.OperationalError):
+        _ask(server, "SELECT 1")
+
+
+def test_two_at_once_do_not_meet(place: Path) -> None:
+    """A second private server neither shares nor removes the first one's directory."""
+    with private_server(place) as one, private_server(place) as two:
+        assert one.socket_dir != two.socket_dir
+        assert _ask(one, "SELECT 1") == _ask(two, "SELECT 1") == 1
+
+
+def test_directory_is_closed_to_others(place: Path) -> None:
+    """Nobody else on the machine may reach a server that asks for no password."""
+    with private_server(place) as server:
+        assert server.socket_dir.stat().st_mode & 0o077 == 0
+
+
+def test_open_connections_do_not_hold_up_the_end(place: Path) -> None:
+    """The end of the block waits for no client."""
+    with private_server(place) as server:
+        connection = psycopg.connect(**server.conninfo())  # type: ignore[arg-type]
+        started = time.monotonic()
+    assert time.monotonic() - started < embedded.STOP_TIMEOUT_S / 2
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("SELECT 1")
+    connection.close()
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, ValueError])
+def test_ends_however_the_block_ends(place: Path, raised: type[BaseException]) -> None:
+    """Ctrl-C, an exit and an error stop the server like the plain end of the block."""
+    with pytest.raises(raised), private_server(place):
+        raise raised
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("lethal", [signal.SIGKILL, signal.SIGINT])
+def test_dies_with_its_owner(place: Path, lethal: signal.Signals) -> None:
+    """A killed run leaves no server behind, and the next run removes its directory."""
+    with _holder(place) as owner:
+        pid, home = owner.stdout.readline().split()  # type: ignore[union-attr]
+        assert Path(home).exists()
+        owner.send_signal(lethal)
+        owner.wait(20)
+    _wait_until(lambda: not _is_running(int(pid)))
+    assert Path(home).exists() == (lethal is signal.SIGKILL)
+    with private_server(place):
+        assert not Path(home).exists()
+
+
+def test_leftovers_of_the_living_stay(place: Path) -> None:
+    """A directory whose owner lives is not taken for a leftover."""
+    with _holder(place) as owner:
+        _, home = owner.stdout.readline().split()  # type: ignore[union-attr]
+        with private_server(place):
+            assert (Path(home) / "data" / "PG_VERSION").exists()
+        owner.communicate("")
+    assert owner.returncode == 0
+
+
+def test_binaries_closed_to_others_are_copied(place: Path) -> None:
+    """Root runs the server as `nobody` even where only root may read the installation."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has to change accounts")
+    closed = place / "closed"
+    package = embedded.bundled_bindir().parents[1]
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, closed / folder.name, symlinks=True)
+    closed.chmod(0o700)
+    with private_server(place, bindir=closed / package.name / "pginstall" / "bin") as server:
+        assert _ask(server, "SELECT 1") == 1
+
+
+def test_says_what_the_server_said(place: Path) -> None:
+    """Where it cannot start, the error carries the tail of PostgreSQL's own log."""
+    deep = place / ("d" * 100)
+    deep.mkdir()
+    with pytest.raises(ShadowError, match=r"socket path .* is too long"), private_server(deep):
+        pytest.fail("a socket path of more than 107 bytes cannot work")
+    assert list(deep.iterdir()) == []
+
+
+def test_says_which_program_is_missing(place: Path) -> None:
+    """Without binaries the error names the program, and nothing is left behind."""
+    with (
+        pytest.raises(ShadowError, match=r"cannot run .*/initdb"),
+        private_server(place, bindir=place),
+    ):
+        pytest.fail("there are no binaries")
+    assert list(place.iterdir()) == []
+
+
+def test_account_without_a_name_is_told_so(place: Path) -> None:
+    """Under a numeric account unknown to the passwd file the error says what initdb needs."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become an account without a name")
+    code = "import os, sys; from pathlib import Path; from sidecar.embedded import private_server; "
+    code += "os.setuid(54321); private_server(Path(sys.argv[1])).__enter__()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, place], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "passwd file" in done.stderr
+    assert "54321" in done.stderr
+
+
+def test_imports_no_driver() -> None:
+    """The module speaks to PostgreSQL through its files, and imports nothing of the extra."""
+    code = "import sys, sidecar.embedded as e; e.available(); "
+    code += "sys.exit(any(name.startswith(('psycopg', e.PACKAGE)) for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def _ask(server: PrivateServer, query: str) -> object:
+    with psycopg.connect(**server.conninfo()) as connection:  # type: ignore[arg-type]
+        row = connection.execute(query).fetchone()
+    return row[0] if row else None
+
+
+def _holder(place: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, place],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _is_running(pid: int) -> bool:
+    """Alive and not only waiting to be collected by whoever adopted it."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def _wait_until(holds: Callable[[], bool], timeout_s: float = 10) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,226 @@
+"""The architecture document that cannot rot: who may import whom, and how large a thing may be.
+
+A new module is a row in LAYERS (and in PURE if it only computes). An import that a test
+here refuses is a question about the design, not about the table.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sidecar
+
+PACKAGE = Path(sidecar.__file__).parent
+
+# What each module may import inside the package; a module stands below those it imports.
+LAYERS = {
+    # values
+    "__init__": "",
+    "model": "",
+    "errors": "model",
+    # settings: texts to one frozen value
+    "policy": "model",
+    "prisma_url": "",
+    "dsn": "errors prisma_url",
+    "given": "",
+    "settings": "dsn errors given model policy",
+    "settings_file": "given model settings",
+    "inputs": "given model settings settings_file",
+    "config": "dsn errors given inputs model settings",
+    # the script, as PostgreSQL's parser sees it
+    "pure_functions": "",
+    "statement_reach": "model pure_functions",
+    "statement_kinds": "model statement_reach",
+    "script": "errors model statement_kinds statement_reach",
+    # decisions
+    "evidence": "model",
+    "diagnose": "evidence model",
+    "undo": "model",
+    "refusal": "model",
+    "plan": "__init__ diagnose model policy refusal undo",
+    "verify": "model undo",
+    # words
+    "report": "model",
+    "text": "model report",
+    "plan_sql": "model text",
+    "log": "settings",
+    # reading and doing
+    "signals": "",
+    "queries": "",
+    "db": "errors",
+    "wait": "errors",
+    "history": "db errors model queries",
+    "lock": "db errors model queries",
+    "blockers": "db errors lock queries",
+    "snapshot": "model",
+    "embedded": "errors",
+    "shadow": "db embedded errors model queries signals snapshot",
+    "replay": "db errors model queries script shadow snapshot",
+    "execute": "blockers db errors model queries signals snapshot verify",
+    "resolve": "db errors history lock model queries",
+    "deliver": "",
+    # the program and its boundary
+    "examine": "db diagnose errors evidence history model plan replay script shadow snapshot undo",
+    "app": (
+        "config db diagnose errors examine execute history lock log model plan resolve shadow wait"
+    ),
+    "demo": "app config db embedded errors model text",
+    "cli": (
+        "__init__ app config deliver demo dsn errors log model plan_sql report settings signals"
+        " text"
+    ),
+    "__main__": "cli",
+}
+
+# Values in, values out.
+PURE = (
+    "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
+    " statement_reach statement_kinds script evidence diagnose undo refusal plan verify report"
+    " text plan_sql queries"
+).split()
+NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})
+
+# Libraries with one door each.
+ONLY_IN = {
+    "psycopg": {"db"},
+    "postgast": {"script", "statement_kinds"},
+    "subprocess": {"embedded", "demo"},
+    "docker": set[str](),
+}
+
+# Imported only where used: a run that finds nothing to do pays for none of them.
+HEAVY = ("docker", "postgast", "rich", "structlog", "tenacity")
+
+MAX_MODULE_LINES = 300
+MAX_FUNCTION_LINES = 40
+MAX_PACKAGE_LINES = 3500
+
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py"))}
+TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
+MODULES = sorted(TREES)
+
+
+def imports(module: str) -> Iterator[str]:
+    """Dotted names of everything that a module imports, at its top or inside a function."""
+    for node in ast.walk(TREES[module]):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(source), names=names, level=0):
+                yield from (f"{source}.{alias.name}" for alias in names)
+            case ast.ImportFrom():
+                pytest.fail(f"{module} line {node.lineno}: write imports in full")
+
+
+def inside(module: str) -> set[str]:
+    """The modules of the package that a module imports; `sidecar.__version__` is __init__'s."""
+    own = [name.split(".")[1] for name in imports(module) if name.startswith("sidecar.")]
+    return {name if name in TREES else "__init__" for name in own}
+
+
+def outside(module: str) -> set[str]:
+    """The libraries that a module imports, by their top name."""
+    return {name.split(".")[0] for name in imports(module)}
+
+
+def functions(module: str) -> list[ast.FunctionDef]:
+    """Every function and method of a module."""
+    return [node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef)]
+
+
+def names_used(module: str) -> set[str]:
+    """Every name that a module's code mentions or imports ('sys.exit', 'SystemExit')."""
+    nodes = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute | ast.Name))
+    return {ast.unparse(node) for node in nodes} | set(imports(module))
+
+
+def swallows_everything(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler catches every error and does not raise it again as its last act."""
+    caught = ast.unparse(handler.type) if handler.type else "BaseException"
+    again = isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+    return caught in {"Exception", "BaseException"} and not again
+
+
+def test_every_module_has_a_place_in_the_layers() -> None:
+    """The table names exactly the modules there are."""
+    assert sorted(LAYERS) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_layer_allows(module: str) -> None:
+    """No module reaches past the row it has in the table."""
+    assert inside(module) <= set(LAYERS.get(module, "").split())
+
+
+def test_the_layers_have_no_cycle() -> None:
+    """Each module can be read before those that import it."""
+    table = {module: allowed.split() for module, allowed in LAYERS.items()}
+    assert set(TopologicalSorter(table).static_order()) == set(LAYERS)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_computes_and_does_nothing_else(module: str) -> None:
+    """No database, process, network, clock, file system or log in the pure core."""
+    assert not outside(module) & NOT_IN_PURE
+    calls = {
+        ast.unparse(node.func) for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)
+    }
+    assert not {"open", "print", "input"} & calls
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_library_has_one_door(library: str) -> None:
+    """psycopg, the parser and child processes are each known to one place."""
+    assert {module for module in MODULES if library in outside(module)} <= ONLY_IN[library]
+
+
+def test_the_command_starts_without_the_heavy_libraries() -> None:
+    """A healthy database is no reason to load the parser, the logs' formatter or the terminal's."""
+    code = f"import sys, sidecar.cli; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stdout.split()
+
+
+@pytest.mark.parametrize("module", sorted({*MODULES} - {"cli", "__main__"}))
+def test_only_the_boundary_exits_and_catches_everything(module: str) -> None:
+    """`cli` alone turns failures into exit codes; nobody else swallows them."""
+    assert not {"sys.exit", "os._exit", "SystemExit"} & names_used(module)
+    handlers = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.ExceptHandler))
+    assert [node.lineno for node in handlers if swallows_everything(node)] == []
+
+
+@pytest.mark.parametrize("module", sorted({*MODULES} - {"cli"}))
+def test_only_the_boundary_reads_the_environment(module: str) -> None:
+    """`cli` hands the environment to `config` as a mapping."""
+    assert not {"os.environ", "os.environb", "os.getenv"} & names_used(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_fits_in_the_head(module: str) -> None:
+    """No module has more than 300 lines, no function more than 40."""
+    lines = SOURCES[module].count("\n")
+    assert lines <= MAX_MODULE_LINES
+    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions(module)}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
+
+
+def test_the_package_can_be_read_in_an_afternoon() -> None:
+    """All modules together have at most 3500 lines."""
+    total = sum(source.count("\n") for source in SOURCES.values())
+    assert total <= MAX_PACKAGE_LINES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_public_says_what_comes_back(module: str) -> None:
+    """Every module and every public function has a docstring."""
+    assert ast.get_docstring(TREES[module])
+    public = [node for node in TREES[module].body if isinstance(node, ast.FunctionDef)]
+    bare = [node.name for node in public if not ast.get_docstring(node)]
+    assert [name for name in bare if not name.startswith("_")] == []
