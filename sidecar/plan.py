@@ -36,6 +36,10 @@ from sidecar.policy import action_for
 from sidecar.undo import undo
 
 
+_SETTINGS = frozenset({"SET", "RESET", "SELECT", "LISTEN", "UNLISTEN"})
+"""Kinds that set the session (SELECT by set_config) and hold nothing in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that planning may look at. `table` is the ledger's quoted name.
@@ -146,7 +150,8 @@ def _cannot_run(script: Script, action: Action, applied: int) -> str:
 
 
 def _makes_temporary(statement: Statement) -> bool:
-    return statement.nature is Nature.SESSION and statement.kind.startswith("CREATE")
+    """Whether it leaves more in the session than a setting, which can simply be made again."""
+    return statement.nature is Nature.SESSION and statement.kind not in _SETTINGS
 
 
 # --- the ledger ------------------------------------------------------------------

@@ -18,7 +18,6 @@ from sidecar.model import (
     Effect,
     Ledger,
     MigrationFile,
-    Nature,
     Replay,
     Script,
     Statement,
@@ -27,8 +26,20 @@ from sidecar.queries import CREATE_LEDGER, EXTENSIONS, INSERT_LEDGER_ROW
 from sidecar.shadow import Live, Shadow
 from sidecar.snapshot import Tracker
 
-_NOT_ONE_MESSAGE = re.compile(r"\b(concurrently|commit|rollback|end)\b", re.IGNORECASE)
-"""Words of scripts which one message would not run as a whole or could leave half-done."""
+_BY_STATEMENTS = re.compile(
+    r"\b(concurrently|commit|rollback|end|roles?|user|group|database|system|subscription"
+    r"|tablespace|owned|copy|prepared|reassign)\b",
+    re.IGNORECASE,
+)
+"""Words of scripts that one message might leave half-done, or that might reach further than
+this database; the parser then looks at each statement."""
+
+_FAILS_FOR_WANT_OF_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "SELECT"})
+
+_REACHES_OUT = re.compile(
+    r"\b(create|alter|drop)\s+(role|user|group|database|system|tablespace|subscription)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,9 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     effects: list[Effect] = []
     problem = ""
     for statement in script.statements:
+        if reaches_out(statement):
+            problem = f"statement {statement.index} (line {statement.line}) acts on the whole server"
+            break
         try:
             effects.append(_effect(session, tracker, statement))
         except DatabaseError as exc:
@@ -84,10 +98,20 @@ def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statem
         with session.transaction():
             session.execute(statement.sql)
     except DatabaseError:
-        if statement.nature is not Nature.DATA or not statement.reach_known:
+        if statement.kind not in _FAILS_FOR_WANT_OF_ROWS or not statement.reach_known:
             raise
         return ()
     return tracker.after_statement()
+
+
+def reaches_out(statement: Statement) -> bool:
+    """Whether it would change more than the shadow: the server is shared with the live database.
+
+    `forbidden` is what the parser knows; a DO block may hide the same in its text.
+    """
+    return bool(statement.forbidden) or (
+        statement.kind == "DO" and bool(_REACHES_OUT.search(statement.sql))
+    )
 
 
 # --- what a shadow needs first ---------------------------------------------------
@@ -142,25 +166,32 @@ def _fresh_session(session: Session, search_path: str) -> None:
 
 
 def _replay_file(session: Session, text: str, search_path: str) -> None:
+    """Run one script of the history, as one message where that is the same and safe."""
     _fresh_session(session, search_path)
-    if not _NOT_ONE_MESSAGE.search(text):
+    statements = _statements(text) if _BY_STATEMENTS.search(text) else ()
+    if not any(s.solo or s.control or reaches_out(s) for s in statements):
         try:
             session.execute(text)
         except DatabaseError:
             _fresh_session(session, search_path)
         else:
             return
-    _replay_statements(session, text)
+    for statement in statements or _statements(text):
+        _replay_statement(session, statement)
 
 
-def _replay_statements(session: Session, text: str) -> None:
+def _statements(text: str) -> tuple[Statement, ...]:
     try:
-        statements = scripts.parse(text).statements
+        return scripts.parse(text).statements
     except scripts.ScriptError:
-        return
-    for statement in statements:
-        try:
-            session.execute(statement.sql)
-        except DatabaseError:
-            if session.in_transaction and statement.block is None:
-                session.execute("ROLLBACK")
+        return ()
+
+
+def _replay_statement(session: Session, statement: Statement) -> None:
+    if reaches_out(statement):
+        return  # no fact of a database comes from it
+    try:
+        session.execute(statement.sql)
+    except DatabaseError:
+        if session.in_transaction and statement.block is None:
+            session.execute("ROLLBACK")

@@ -1,8 +1,9 @@
 """The report: what a run found and did, as JSON whose schema is shipped and tested.
 
-Pure: values in, bytes out; `deliver` writes them. The classes are the contract with whoever
-reads the report, so they are kept apart from `model`, which may change. `report.schema.json`
-is made from them, and a test fails where it is not what they say; to write it anew:
+Pure: values in, bytes out; `deliver` writes them. Import it only where a report is asked for:
+msgspec costs a healthy run too much. The classes are the contract with whoever reads the
+report, so they are kept apart from `model`, which may change. `report.schema.json` is made
+from them, and a test fails where it is not what they say; to write it anew:
 SIDECAR_TEST_WRITE_GOLDEN=1 pytest tests/unit/test_report.py
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Literal
+
+import msgspec
+from msgspec import Struct
 
 from sidecar.model import (
     Action,
@@ -32,19 +35,18 @@ from sidecar.model import (
     StatementState,
     StepKind,
 )
+from sidecar.text import next_steps, statement_states
 
-__all__ = ["Report", "build", "encode", "next_steps", "schema", "statement_states"]
+__all__ = ["Report", "build", "encode", "schema"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerReport:
+class ServerReport(Struct, frozen=True):
     """The PostgreSQL that was looked at; `version` is empty where none answered."""
 
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceReport:
+class EvidenceReport(Struct, frozen=True):
     """One observation; `against` marks what spoke against the finding."""
 
     source: str
@@ -52,8 +54,7 @@ class EvidenceReport:
     against: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StatementReport:
+class StatementReport(Struct, frozen=True):
     """One statement of the migration and what was found of it, before any repair."""
 
     index: int
@@ -63,8 +64,7 @@ class StatementReport:
     sql_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class DifferenceReport:
+class DifferenceReport(Struct, frozen=True):
     """A fact that is not as it should be; null stands for "absent"."""
 
     kind: str
@@ -74,8 +74,7 @@ class DifferenceReport:
     found: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepReport:
+class StepReport(Struct, frozen=True):
     """One thing the repair does; `index` and `line` are the statement's, where it is one."""
 
     kind: StepKind
@@ -86,16 +85,14 @@ class StepReport:
     line: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanReport:
+class PlanReport(Struct, frozen=True):
     """The steps, in order, and the fingerprint that `--approve` takes."""
 
     fingerprint: str
     steps: tuple[StepReport, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ProofReport:
+class ProofReport(Struct, frozen=True):
     """What was compared before COMMIT; if it does not hold, everything was rolled back."""
 
     holds: bool
@@ -106,8 +103,7 @@ class ProofReport:
     violations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationReport:
+class MigrationReport(Struct, frozen=True):
     """One failed migration. `done` is true once its repair is committed.
 
     `applied` is the number of statements that took effect, where known; `candidates` are the
@@ -129,8 +125,7 @@ class MigrationReport:
     proof: ProofReport | None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """One run of migration-sidecar. `started_at` is UTC, `duration_s` in seconds."""
 
     schema_version: Literal[1]
@@ -165,8 +160,6 @@ def build(outcome: Outcome, *, started_at: datetime, duration_s: float) -> Repor
 
 def encode(report: Report) -> bytes:
     """The report as one line of JSON, valid under the shipped schema."""
-    import msgspec
-
     try:
         return msgspec.json.encode(report) + b"\n"
     except UnicodeEncodeError:  # a file name that is not UTF-8: escape what cannot be encoded
@@ -175,38 +168,12 @@ def encode(report: Report) -> bytes:
 
 def schema() -> bytes:
     """The JSON schema of the report, as shipped in `report.schema.json`."""
-    import msgspec
-
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Report of migration-sidecar",
     }
     text = msgspec.json.encode(head | msgspec.json.schema(Report))
     return msgspec.json.format(text, indent=2) + b"\n"
-
-
-def next_steps(outcome: Outcome) -> tuple[str, ...]:
-    """What a person can do now: the run's steps, then each refusal's, none twice."""
-    refusals = (m.decision for m in outcome.migrations if isinstance(m.decision, Refusal))
-    steps = [*outcome.next_steps, *(step for refusal in refusals for step in refusal.next_steps)]
-    return tuple(dict.fromkeys(steps))
-
-
-def statement_states(finding: Finding, script: Script) -> tuple[StatementState, ...]:
-    """What the finding says of each statement, in the script's order, before any repair."""
-    if finding.applied is not None:
-        known = (finding.applied, finding.applied)
-    elif finding.candidates:
-        known = (min(finding.candidates), max(finding.candidates))
-    else:
-        known = (0, len(script.statements))
-    return tuple(_state(statement.index, *known) for statement in script.statements)
-
-
-def _state(index: int, at_least: int, at_most: int) -> StatementState:
-    if index <= at_least:
-        return StatementState.APPLIED
-    return StatementState.MISSING if index > at_most else StatementState.UNKNOWN
 
 
 def _migration(migration: MigrationOutcome) -> MigrationReport:

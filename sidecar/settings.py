@@ -154,7 +154,6 @@ _READ = _ALL - {"wait"}  # they read the ledger
 _FIND = _READ - {"resolve"}  # they make findings
 _WRITE = _READ - {"status", "plan"}  # they change the database
 _REPAIR = _WRITE - {"resolve"}
-_SHOW = _ALL | {"demo"}  # they log
 
 
 def _url(key: str, commands: frozenset[str], about: str) -> Setting:
@@ -196,13 +195,13 @@ SETTINGS: tuple[Setting, ...] = (
          "Past a pooler, straight to PostgreSQL; reading and repair use it when given."),
     _url("shadow_database_url", _FIND,
          "An empty database of its own, for the replay."),
-    Setting("config", "SIDECAR_CONFIG_FILE", None, "PATH", _text, _SHOW,
+    Setting("config", "SIDECAR_CONFIG_FILE", None, "PATH", _text, _ALL,
             "A TOML file with any of these settings."),
     Setting("migrations_dir", "SIDECAR_MIGRATIONS_DIR", "prisma/migrations", "PATH", _text, _READ,
             "The folder that `prisma migrate deploy` would read."),
     Setting("ledger_schema", "SIDECAR_LEDGER_SCHEMA", None, "NAME", _text, _READ,
             "The schema of _prisma_migrations, where several schemas have one."),
-    _one_of("policy", "forward", Preset, _SHOW - {"wait"},
+    _one_of("policy", "forward", Preset, _FIND,
             "What may be done for which finding; observe never writes, whatever else is set."),
     Setting("policy_file", "SIDECAR_POLICY_FILE", None, "PATH", _text, _FIND,
             'A TOML file: [findings] NAME = ACTION, [migrations."NAME"] action = ACTION.'),
@@ -229,9 +228,9 @@ SETTINGS: tuple[Setting, ...] = (
             "Where to write the report (JSON)."),
     Setting("termination_log", "SIDECAR_TERMINATION_LOG", "/dev/termination-log", "PATH", _text,
             _ALL, "Where Kubernetes reads the last words; used only where it exists."),
-    _one_of("log_format", "auto", get_args(LogFormat), _SHOW,
+    _one_of("log_format", "auto", get_args(LogFormat), _ALL,
             "auto is text on a terminal, else JSON lines."),
-    _one_of("log_level", "info", get_args(LogLevel), _SHOW,
+    _one_of("log_level", "info", get_args(LogLevel), _ALL,
             "The least important lines that are still logged."),
 )
 # fmt: on

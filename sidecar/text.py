@@ -21,10 +21,10 @@ from sidecar.model import (
     Proof,
     Refusal,
     Script,
+    StatementState,
     Step,
     StepKind,
 )
-from sidecar.report import next_steps, statement_states
 
 __all__ = [
     "TERMINATION_LIMIT",
@@ -32,7 +32,9 @@ __all__ = [
     "finding_line",
     "human_plan",
     "human_status",
+    "next_steps",
     "one_line",
+    "statement_states",
     "summary_lines",
     "termination_message",
 ]
@@ -105,6 +107,20 @@ def human_plan(outcome: Outcome) -> str:
     return _page([*blocks, *_ending(outcome)])
 
 
+def next_steps(outcome: Outcome) -> tuple[str, ...]:
+    """What a person can do now: the run's steps, then each refusal's, none twice."""
+    refusals = (m.decision for m in outcome.migrations if isinstance(m.decision, Refusal))
+    steps = [*outcome.next_steps, *(step for refusal in refusals for step in refusal.next_steps)]
+    return tuple(dict.fromkeys(steps))
+
+
+def statement_states(finding: Finding, script: Script) -> tuple[StatementState, ...]:
+    """What the finding says of each statement, in the script's order, before any repair."""
+    known = (finding.applied,) if finding.applied is not None else finding.candidates
+    at_least, at_most = min(known, default=0), max(known, default=len(script.statements))
+    return tuple(_state(statement.index, at_least, at_most) for statement in script.statements)
+
+
 def finding_line(migration: MigrationOutcome) -> str:
     """'20251208_add: partly-applied (1 of 4 statements took effect)', always one line."""
     finding = migration.finding
@@ -122,6 +138,12 @@ def difference_line(difference: Difference) -> str:
 def one_line(text: str) -> str:
     """`text` on one line, without control characters that a terminal would obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _state(index: int, at_least: int, at_most: int) -> StatementState:
+    if index <= at_least:
+        return StatementState.APPLIED
+    return StatementState.MISSING if index > at_most else StatementState.UNKNOWN
 
 
 def _finding_words(finding: Finding, total: int | None) -> str:
@@ -167,16 +189,12 @@ def _proof_words(proof: Proof | None) -> str:
     if proof is None:
         return ""
     if not proof.holds:
-        return one_line(f"; the proof failed: {'; '.join(_proof_failures(proof))}")
+        failures = (*proof.violations, *map(difference_line, proof.differences))
+        return one_line(f"; the proof failed: {'; '.join(failures)}")
     return (
         f" and proven ({proof.touched_facts} touched facts as a clean run leaves them,"
         f" {proof.other_facts} others and {proof.tables_counted} row counts as before)"
     )
-
-
-def _proof_failures(proof: Proof) -> Iterator[str]:
-    yield from proof.violations
-    yield from map(difference_line, proof.differences)
 
 
 def _untouched(outcome: Outcome) -> str:

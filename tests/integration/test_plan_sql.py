@@ -52,10 +52,9 @@ def run(database: Database, plan: Plan, folder: Path) -> subprocess.CompletedPro
     outcome = replace(TWO_PLANS, migrations=(planned(plan),))
     script = folder / "plan.sql"
     script.write_text(plan_sql(outcome, search_path='"My-App"'), encoding="utf-8")
-    command = [bundled_bindir() / "psql", "-X", "-v", "ON_ERROR_STOP=1", "-f", script]
-    return subprocess.run(
-        [*command, database.conninfo], capture_output=True, text=True, check=False
-    )
+    psql = str(bundled_bindir() / "psql")
+    command = [psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", str(script), database.conninfo]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def ledger(database: Database) -> list[tuple[str, bool, str | None]]:

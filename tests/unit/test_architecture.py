@@ -36,7 +36,7 @@ LAYERS = {
     "config": "dsn errors given inputs model settings",
     # the script, as PostgreSQL's parser sees it
     "pure_functions": "",
-    "statement_reach": "model pure_functions",
+    "statement_reach": "pure_functions",
     "statement_kinds": "model statement_reach",
     "script": "errors model statement_kinds statement_reach",
     # decisions
@@ -50,7 +50,7 @@ LAYERS = {
     "report": "model",
     "text": "model report",
     "plan_sql": "model text",
-    "log": "settings",
+    "log": "",
     # reading and doing
     "signals": "",
     "queries": "",
@@ -61,20 +61,19 @@ LAYERS = {
     "blockers": "db errors lock queries",
     "snapshot": "model",
     "embedded": "errors",
-    "shadow": "db embedded errors model queries signals snapshot",
+    "shadow": "db embedded errors model queries signals",
     "replay": "db errors model queries script shadow snapshot",
     "execute": "blockers db errors model queries signals snapshot verify",
-    "resolve": "db errors history lock model queries",
     "deliver": "",
     # the program and its boundary
-    "examine": "db diagnose errors evidence history model plan replay script shadow snapshot undo",
-    "app": (
-        "config db diagnose errors examine execute history lock log model plan resolve shadow wait"
-    ),
-    "demo": "app config db embedded errors model text",
+    "opening": "config db errors history lock log model wait",
+    "resolve": "config db errors history model opening queries",
+    "examine": "db diagnose errors history model plan replay script shadow snapshot undo",
+    "app": "config diagnose errors examine execute history lock model opening plan shadow",
+    "demo": "db embedded errors history model queries script",
     "cli": (
-        "__init__ app config deliver demo dsn errors log model plan_sql report settings signals"
-        " text"
+        "__init__ app config deliver demo dsn errors log model opening plan_sql report resolve"
+        " settings signals text"
     ),
     "__main__": "cli",
 }

@@ -209,14 +209,15 @@ def test_a_shadow_by_url_needs_the_url() -> None:
 # --- secrets -----------------------------------------------------------------------
 
 CHARACTERS = "abcdefghijkmnpqrstuvwxyz0123456789!$&()*+,;=:/?#@% ü\"'\\"
-secrets = st.text(CHARACTERS, min_size=12, max_size=24)
+MARK = "hunter2"
+secrets = st.text(CHARACTERS, max_size=12).map(lambda middle: f"{MARK}{middle}{MARK}")
 keys = st.sampled_from(["database_url", "direct_url", "shadow_database_url"])
 ports = st.sampled_from(["", "5433", "wrong"])
 
 
 @given(keys, secrets, st.sampled_from([quote, str]), ports)
 def test_no_secret_is_ever_shown(key: str, secret: str, encode: type[str], port: str) -> None:
-    """No password reaches a mistake, the effective settings or a repr, however it is given."""
+    """No part of a password reaches a mistake, `config` or a repr, however it is given."""
     url = f"postgresql://ada:{encode(secret)}@db:{port}/shop?sslpassword={encode(secret)}"
     for flags, environ, text in ways_to_give(key, url):
         read = Files({"/secret": url, "c.toml": text}).read
@@ -225,8 +226,7 @@ def test_no_secret_is_ever_shown(key: str, secret: str, encode: type[str], port:
                 output = repr(function(flags, ENVIRON | environ, read_text=read))
             except ConfigError as error:
                 output = "\n".join((str(error), *error.mistakes, *error.next_steps))
-            assert secret not in output
-            assert encode(secret) not in output
+            assert MARK not in output
 
 
 def ways_to_give(key: str, url: str) -> list[tuple[Flags, dict[str, str], str]]:

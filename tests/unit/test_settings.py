@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import pytest
@@ -14,7 +13,7 @@ from sidecar.settings import SETTINGS, Setting, help_entries
 
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 DURATIONS = [setting for setting in SETTINGS if setting.metavar == "DURATION"]
-COMMANDS = ("run", "wait", "status", "plan", "resolve", "config", "demo")
+COMMANDS = ("run", "wait", "status", "plan", "resolve", "config")
 
 
 def parsed(key: str, text: str) -> object:
@@ -217,9 +216,9 @@ def test_help_names_flag_variable_key_and_default(command: str) -> None:
     assert not entries
 
 
-def test_the_url_of_the_backend_is_not_asked_for_by_the_demo() -> None:
-    """`demo` brings its own PostgreSQL."""
-    assert not [entry for entry in help_entries("demo") if re.search("database|direct", entry.key)]
+def test_the_demo_needs_no_settings() -> None:
+    """`demo` brings its own PostgreSQL and asks for none of these settings."""
+    assert help_entries("demo") == ()
 
 
 def test_the_durations_are_those_of_the_readme() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,12 +21,25 @@ from sidecar.model import (
     Outcome,
     OutcomeName,
     Refusal,
+    StatementState,
     StepKind,
 )
 from tests.golden import golden
-from tests.outcomes import BY_NAME, NAME, OUTCOMES, PLAN, TWO_PLANS, finding, planned, refused
+from tests.outcomes import (
+    BY_NAME,
+    NAME,
+    OUTCOMES,
+    PLAN,
+    TWO_PLANS,
+    finding,
+    planned,
+    refused,
+    script,
+)
 
 EACH_OUTCOME = pytest.mark.parametrize("outcome", OUTCOMES, ids=[o.name for o in OUTCOMES])
+
+APPLIED, MISSING, UNKNOWN = StatementState
 
 ODD_TEXT = st.text(
     st.characters(codec=None) | st.sampled_from("\n\r\x00\x1b\x85\u2028\udcff-'$"), max_size=400
@@ -164,3 +180,51 @@ def test_odd_names_cannot_forge_lines(odd: str) -> None:
     for lines in (text.summary_lines(outcome), text.summary_lines(plain)):
         assert len(lines) == len(text.summary_lines(plain))
         assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [
+        (FindingName.NOTHING_APPLIED, [MISSING] * 4),
+        (FindingName.PARTLY_APPLIED, [APPLIED, MISSING, MISSING, MISSING]),
+        (FindingName.FULLY_APPLIED, [APPLIED] * 4),
+        (FindingName.UNDETERMINED, [APPLIED, UNKNOWN, UNKNOWN, MISSING]),
+        (FindingName.DIVERGED, [UNKNOWN] * 4),
+        (FindingName.RUNNING, [UNKNOWN] * 4),
+        (FindingName.SCRIPT_MISSING, [UNKNOWN] * 4),
+    ],
+)
+def test_the_state_of_each_statement(name: FindingName, states: list[StatementState]) -> None:
+    """Applied up to k, missing beyond, unknown where the candidates differ or nothing is known."""
+    assert list(text.statement_states(finding(name), script())) == states
+
+
+@given(st.sets(st.integers(0, 4), min_size=1))
+def test_candidates_never_claim_too_much(candidates: set[int]) -> None:
+    """A statement is called applied, or missing, only if it is under every candidate."""
+    open_finding = replace(finding(FindingName.UNDETERMINED), candidates=tuple(candidates))
+    for index, state in enumerate(text.statement_states(open_finding, script()), 1):
+        under_each = {APPLIED if index <= k else MISSING for k in candidates}
+        assert {state} == (under_each if len(under_each) == 1 else {UNKNOWN})
+
+
+def test_next_steps_come_once() -> None:
+    """The run's own steps come first, then each refusal's, and none is said twice."""
+    assert text.next_steps(BY_NAME[OutcomeName.HALTED]) == (
+        "migration-sidecar status",
+        "migration-sidecar plan --policy rebuild",
+        "psql: look at momentum.mm_scheduled_issue",
+    )
+
+
+def test_the_summary_does_not_import_the_report() -> None:
+    """Who asks for no report file pays neither for its classes nor for its encoder."""
+    code = "import sys, sidecar.text; print(*({'msgspec', 'sidecar.report'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.strip() == ""
