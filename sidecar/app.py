@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sidecar import history, lock
-from sidecar.errors import ExitCode, HaltError, ProofError, RepairError
+from sidecar.errors import (
+    ConnectionLostError,
+    ExitCode,
+    HaltError,
+    ProofError,
+    RepairError,
+    SidecarError,
+)
 from sidecar.model import (
     Ledger,
     LedgerRow,
@@ -21,11 +28,22 @@ from sidecar.model import (
     Plan,
     Refusal,
 )
-from sidecar.opening import Opened, World, opened, ready, waited_lock
+from sidecar.opening import Opened, World, opened, own_session, ready, waited_lock
 
 if TYPE_CHECKING:
     from sidecar.config import Config
     from sidecar.examine import Examiner
+
+
+_CODES = {
+    OutcomeName.HEALTHY: ExitCode.OK,
+    OutcomeName.REPAIRED: ExitCode.OK,
+    OutcomeName.HALTED: ExitCode.HALTED,
+    OutcomeName.REPAIR_FAILED: ExitCode.REPAIR_FAILED,
+}
+
+_PAUSE_S = 0.5
+"""Between losing a connection and starting over; a restart takes about as long."""
 
 
 # --- the commands ----------------------------------------------------------------
@@ -34,8 +52,22 @@ if TYPE_CHECKING:
 def run(config: Config, world: World) -> Outcome:
     """Wait, find, repair under the policy, prove; the outcome says whether to start.
 
-    Raises `SidecarError` where no outcome could be reached, and passes signals through.
+    A lost connection loses nothing: no progress is kept but in the database, so the whole
+    way is taken again until the time to wait is over. Raises `SidecarError` where no
+    outcome could be reached, and passes signals through.
     """
+    deadline = world.clock() + config.wait_timeout_s
+    while True:
+        try:
+            return _run_once(config, world)
+        except ConnectionLostError as error:
+            if world.clock() >= deadline:
+                raise
+            world.log.warning("starting over", cause=error.what)
+            world.sleep(_PAUSE_S)
+
+
+def _run_once(config: Config, world: World) -> Outcome:
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
             return _healthy(config, database)
@@ -50,12 +82,13 @@ def inspect(config: Config, world: World) -> Outcome:
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
             return _healthy(config, database)
+        own_session(config, database.session)
         with lock.tried_lock(database.session) as held:
-            found = _inspected(config, database) if held else _running(database)
-        name, code = OutcomeName.HALTED, ExitCode.HALTED
+            busy = _busy(config, database, held=held)
+            found = _running(database, busy) if busy else _inspected(config, database)
         count = len(found)
         summary = f"{count} failed migration{'s' if count > 1 else ''} found; nothing was changed"
-        return _outcome(config, database, name, code, summary, found)
+        return _outcome(config, database, OutcomeName.HALTED, summary, found)
 
 
 def wait_only(config: Config, world: World) -> Outcome:
@@ -84,7 +117,6 @@ def _healthy(config: Config, database: Opened) -> Outcome:
         config,
         database,
         OutcomeName.HEALTHY,
-        ExitCode.OK,
         summary,
         (),
         warnings=(*config.target.warnings, *warnings, *more),
@@ -125,7 +157,7 @@ def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
             return _halted(config, database, (*done, seen), seen.decision)
         try:
             seen = _carried_out(config, world, database, seen)
-        except RepairError as exc:
+        except (RepairError, HaltError) as exc:
             proof = exc.proof if isinstance(exc, ProofError) else None
             return _failed(config, database, (*done, replace(seen, proof=proof)), exc)
         done.append(seen)
@@ -133,9 +165,7 @@ def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
     if not done:
         return _healthy(config, replace(database, ledger=ledger))
     names = ", ".join(item.finding.migration for item in done)
-    return _outcome(
-        config, database, OutcomeName.REPAIRED, ExitCode.OK, f"repaired and proven: {names}", done
-    )
+    return _outcome(config, database, OutcomeName.REPAIRED, f"repaired and proven: {names}", done)
 
 
 def _inspected(config: Config, database: Opened) -> list[MigrationOutcome]:
@@ -144,10 +174,17 @@ def _inspected(config: Config, database: Opened) -> list[MigrationOutcome]:
     return [_decided(config, examiner, row, ledger) for row in examiner.first_failed(ledger)]
 
 
-def _running(database: Opened) -> list[MigrationOutcome]:
+def _busy(config: Config, database: Opened, *, held: bool) -> tuple[str, ...]:
+    """Who is at work on a migration now, a sentence each."""
+    if not held:
+        return lock.holders(database.session) or ("somebody held Prisma's lock a moment ago",)
+    files = history.read_folder(config.migrations_dir).files
+    return lock.executing(database.session, [file.text for file in files if file.text])
+
+
+def _running(database: Opened, who: tuple[str, ...]) -> list[MigrationOutcome]:
     from sidecar.diagnose import running
 
-    who = lock.holders(database.session)
     rows = {row.migration_name: row for row in _reread(database).failed}
     return [MigrationOutcome(running(row, who), None) for row in rows.values()]
 
@@ -159,9 +196,9 @@ def _examiner(config: Config, database: Opened) -> Examiner:
     return Examiner(
         live=Live(
             session=database.session,
-            conninfo=config.target.conninfo,
+            conninfo=config.target.probe_conninfo,
             database_oid=database.server.database_oid,
-            search_path=database.server.search_path,
+            search_path=config.target.search_path or database.server.search_path,
             url_schema=config.target.schema,
         ),
         folder=history.read_folder(config.migrations_dir),
@@ -199,7 +236,7 @@ def _carried_out(
     )
     repair = Repair(
         session=database.session,
-        conninfo=config.target.conninfo,
+        conninfo=config.target.probe_conninfo,
         ledger_schema=database.schema or "",
         limits=Limits(config.lock_timeout_s, config.statement_timeout_s, config.repair_timeout_s),
         sleep=world.sleep,
@@ -213,7 +250,7 @@ def _refuse_unless_approved(config: Config, plan: Plan) -> None:
         return
     what = f"the plan is now {plan.fingerprint}, not the approved {config.approve}"
     raise HaltError(
-        f"{what}; nothing was changed",
+        f"{what}; {plan.migration} was not touched",
         next_steps=("migration-sidecar plan", "then approve the new fingerprint"),
     )
 
@@ -228,17 +265,17 @@ def _halted(
         config,
         database,
         OutcomeName.HALTED,
-        ExitCode.HALTED,
         f"halted at {refusal.migration}: {refusal.reason}",
         seen,
     )
 
 
 def _failed(
-    config: Config, database: Opened, seen: Sequence[MigrationOutcome], error: RepairError
+    config: Config, database: Opened, seen: Sequence[MigrationOutcome], error: SidecarError
 ) -> Outcome:
-    name, code = OutcomeName.REPAIR_FAILED, error.exit_code
-    failed = _outcome(config, database, name, code, error.what, seen)
+    halted = isinstance(error, HaltError)
+    name = OutcomeName.HALTED if halted else OutcomeName.REPAIR_FAILED
+    failed = _outcome(config, database, name, error.what, seen)
     return replace(failed, next_steps=error.next_steps)
 
 
@@ -246,7 +283,6 @@ def _outcome(
     config: Config,
     database: Opened,
     name: OutcomeName,
-    code: ExitCode,
     summary: str,
     migrations: Sequence[MigrationOutcome],
     *,
@@ -254,7 +290,7 @@ def _outcome(
 ) -> Outcome:
     return Outcome(
         name=name,
-        exit_code=code,
+        exit_code=_CODES[name],
         summary=summary,
         server_version=database.server.version,
         policy=config.policy.preset,

@@ -110,7 +110,9 @@ def plan_command(*, as_sql: bool, as_json: bool, **flags: str | None) -> NoRetur
 @click.option("--applied", metavar="NAME", help="Record this migration as applied.")
 @click.option("--rolled-back", metavar="NAME", help="Record this failed migration as rolled back.")
 @_options("resolve")
-def resolve_command(*, applied: str | None, rolled_back: str | None, **flags: str | None) -> NoReturn:
+def resolve_command(
+    *, applied: str | None, rolled_back: str | None, **flags: str | None
+) -> NoReturn:
     """Change the ledger alone, as `prisma migrate resolve` does, with its errors."""
     from sidecar import resolve
 
@@ -196,7 +198,7 @@ def _outcome(
         what = f"stopped by {interrupted}; what was not committed is rolled back"
         outcome = Outcome(OutcomeName.ERROR, code, what, next_steps=("Start again.",))
     except Exception as error:
-        log.error("unexpected error", exc_info=error)
+        log.error("unexpected error", exc_info=error)  # noqa: TRY400 (it is not a logging.Logger)
         what = f"unexpected error ({type(error).__name__}); this is a bug of migration-sidecar"
         outcome = Outcome(OutcomeName.ERROR, ExitCode.BUG, what)
     return outcome, int(outcome.exit_code)
@@ -231,7 +233,7 @@ def _tell(
 
 
 def _terminate(config: Config, message: bytes) -> None:
-    if os.path.exists(config.termination_log):
+    if Path(config.termination_log).exists():
         from sidecar.deliver import write_termination
 
         write_termination(config.termination_log, message)

@@ -19,13 +19,16 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
-from sidecar.errors import DatabaseError, NotReadyError
+from sidecar.errors import ConnectionLostError, DatabaseError, NotReadyError
 
 Row = tuple[Any, ...]
 
 _EXPLAIN_LIMIT_S = 5.0
 _GRACE_ONLY = frozenset({"28P01", "28000", "3D000", "42501"})
 """Refusals that time rarely heals: password, pg_hba, missing database, no CONNECT right."""
+
+_LOST = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"})
+"""Errors with which the server ends a session: shutdown, crash, its idle timeouts."""
 
 _CAUSES: Mapping[str, str] = {
     "28P01": "wrong password for user {user}",
@@ -68,8 +71,8 @@ class Session:
         }
 
     def query(self, statement: str, params: Sequence[object] | None = None) -> list[Row]:
-        """Rows of one statement of ours. Raises `DatabaseError`."""
-        with _translated():
+        """Rows of one statement of ours. Raises `DatabaseError`, `ConnectionLostError`."""
+        with self._translated():
             cursor = self._connection.execute(statement, params)
             return cursor.fetchall() if cursor.description else []
 
@@ -79,29 +82,41 @@ class Session:
         Several statements form one implicit transaction unless they say otherwise
         (PostgreSQL, chapter "Message Flow"). Raises `DatabaseError`.
         """
-        with _translated():
+        with self._translated():
             self._connection.execute(script, prepare=False)
 
     def update(self, statement: str, params: Sequence[object] | None = None) -> int:
         """Run one statement and return the number of rows it affected. Raises `DatabaseError`."""
-        with _translated():
+        with self._translated():
             return self._connection.execute(statement, params).rowcount
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A transaction that commits at the end of the block and rolls back on any exception."""
-        with _translated(), self._connection.transaction():
+        with self._translated(), self._connection.transaction():
             yield
 
     @contextmanager
     def undone(self) -> Iterator[None]:
         """A transaction (inside one: a savepoint) that is always rolled back."""
-        with _translated(), self._connection.transaction(force_rollback=True):
+        with self._translated(), self._connection.transaction(force_rollback=True):
             yield
 
     def close(self) -> None:
         """Hang up; never raises."""
         self._connection.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as exc:
+            what = exc.diag.message_primary or (str(exc).splitlines() or [type(exc).__name__])[0]
+            if self.broken or exc.sqlstate in _LOST:
+                self._connection.close()
+                raise ConnectionLostError(f"the connection was lost: {what}") from exc
+            detail = " ".join(filter(None, (exc.diag.message_detail, exc.diag.message_hint)))
+            raise DatabaseError(what, sqlstate=exc.sqlstate or "", detail=detail) from exc
 
 
 def connect(conninfo: Mapping[str, str]) -> Session:
@@ -123,17 +138,6 @@ def identifier(*names: str) -> str:
 def literal(value: str) -> str:
     """A string literal that is safe whatever `standard_conforming_strings` says."""
     return sql.Literal(value).as_string(None)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as exc:
-        diag = exc.diag
-        what = diag.message_primary or (str(exc).splitlines() or [type(exc).__name__])[0]
-        detail = " ".join(filter(None, (diag.message_detail, diag.message_hint)))
-        raise DatabaseError(what, sqlstate=exc.sqlstate or "", detail=detail) from exc
 
 
 def _not_ready(conninfo: Mapping[str, str], exc: psycopg.OperationalError) -> NotReadyError:

@@ -53,9 +53,7 @@ def running(row: LedgerRow, who: tuple[str, ...]) -> Finding:
 
 def script_missing(row: LedgerRow, problem: str) -> Finding:
     """The ledger knows the migration, the folder does not (or its script cannot be read)."""
-    return Finding(
-        FindingName.SCRIPT_MISSING, row.migration_name, (Evidence("folder", problem),)
-    )
+    return Finding(FindingName.SCRIPT_MISSING, row.migration_name, (Evidence("folder", problem),))
 
 
 def undetermined(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BusyError",
     "ConfigError",
+    "ConnectionLostError",
     "DatabaseError",
     "ExitCode",
     "HaltError",
@@ -88,6 +89,10 @@ class NotReadyError(SidecarError):
         super().__init__(what, next_steps=next_steps)
         self.sqlstate = sqlstate
         self.permanent = permanent
+
+
+class ConnectionLostError(NotReadyError):
+    """The line to the server broke in the middle; what was not committed is rolled back there."""
 
 
 class BusyError(SidecarError):

@@ -92,9 +92,7 @@ def by_equivalence(
     return tuple(0 if run[0] == 0 and run[-1] != total else run[-1] for run in runs)
 
 
-def _nothing_between(
-    low: int, high: int, script: Script, effects: tuple[Effect, ...]
-) -> bool:
+def _nothing_between(low: int, high: int, script: Script, effects: tuple[Effect, ...]) -> bool:
     return all(
         statement.nature is not Nature.DATA and not effects[statement.index - 1]
         for statement in script.statements[low:high]

@@ -52,8 +52,9 @@ class Repair:
 def carry_out(plan: Plan, repair: Repair) -> Proof:
     """Do what the plan says and return the proof; on return it is committed.
 
-    Raises `RepairError` (and `LockTimeoutError`, `ProofError`) after rolling back, and
-    `HaltError` where the world is no longer the one the plan was made for.
+    Raises `RepairError` (and `LockTimeoutError`, `ProofError`) after rolling back,
+    `HaltError` where the world is no longer the one the plan was made for, and
+    `ConnectionLostError`, after which only the database knows whether COMMIT was reached.
     """
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -62,7 +63,9 @@ def carry_out(plan: Plan, repair: Repair) -> Proof:
         stop=stop_after_delay(repair.limits.repair_timeout_s),
         wait=wait_random_exponential(multiplier=0.2, max=5),
         sleep=repair.sleep,
-        before_sleep=lambda state: _told(repair, state.outcome.exception() if state.outcome else None),
+        before_sleep=lambda state: _told(
+            repair, state.outcome.exception() if state.outcome else None
+        ),
         reraise=True,
     )
     with BlockerWatch(repair.conninfo, repair.session.backend_pid) as watch:
@@ -95,13 +98,8 @@ def _commit(session: Session) -> None:
     try:
         session.execute("COMMIT")
     except DatabaseError as exc:
-        if not session.broken:
-            what = f"COMMIT was refused: {exc.what}; everything was rolled back"
-            raise RepairError(what, sqlstate=exc.sqlstate) from exc
-        what = "the connection was lost during COMMIT, so its outcome is not known here"
-        raise RepairError(
-            what, next_steps=("Start again: the next run reads the database afresh.",)
-        ) from exc
+        what = f"COMMIT was refused: {exc.what}; everything was rolled back"
+        raise RepairError(what, sqlstate=exc.sqlstate) from exc
 
 
 def _within_transaction(plan: Plan, repair: Repair, watch: BlockerWatch) -> Proof:
@@ -144,7 +142,9 @@ def _refuse_if_moved(plan: Plan, before: Facts) -> None:
 def _run(session: Session, step: Step, watch: BlockerWatch) -> None:
     try:
         if step.kind is StepKind.LEDGER:
-            session.execute("RESET SESSION AUTHORIZATION; SET LOCAL standard_conforming_strings = on")
+            session.execute(
+                "RESET SESSION AUTHORIZATION; SET LOCAL standard_conforming_strings = on"
+            )
             _run_ledger_step(session, step)
             return
         if step.must_be_empty and session.query(step.must_be_empty)[0][0]:
@@ -152,7 +152,7 @@ def _run(session: Session, step: Step, watch: BlockerWatch) -> None:
             raise RepairError(what, next_steps=("Start again: the plan will keep these rows.",))
         session.execute(step.sql)
     except DatabaseError as exc:
-        raise _failed(session, step, exc, watch) from exc
+        raise _failed(step, exc, watch) from exc
 
 
 def _run_ledger_step(session: Session, step: Step) -> None:
@@ -161,13 +161,8 @@ def _run_ledger_step(session: Session, step: Step) -> None:
         raise RepairError(what, next_steps=("Start again.",))
 
 
-def _failed(
-    session: Session, step: Step, exc: DatabaseError, watch: BlockerWatch
-) -> RepairError:
+def _failed(step: Step, exc: DatabaseError, watch: BlockerWatch) -> RepairError:
     where = f"statement {step.index} (line {step.line})" if step.index else f"`{step.sql[:80]}`"
-    if session.broken:
-        what = f"the connection was lost at {where}; PostgreSQL rolls back what was not committed"
-        return RepairError(what, sqlstate=exc.sqlstate, next_steps=("Start again.",))
     if exc.sqlstate == "55P03":
         blockers = watch.seen()
         by = "; ".join(blockers) or "unknown"

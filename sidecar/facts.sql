@@ -272,8 +272,9 @@ object (
             'STATISTICS ' || nullif(a.attstattarget, -1),
             'OPTIONS (' || array_to_string(a.attoptions, ', ') || ')',
             CASE WHEN a.attfdwoptions IS NOT NULL THEN 'FDW OPTIONS (' || (
-                SELECT string_agg(format('%I %L', o.option_name, o.option_value), ', '
-                    ORDER BY o.option_name)
+                SELECT string_agg(format('%I %L', o.option_name, CASE
+                    WHEN o.option_name ~* 'pass|secret|token|key' THEN '***' ELSE o.option_value
+                END), ', ' ORDER BY o.option_name)
                 FROM pg_options_to_table(a.attfdwoptions) o
             ) || ')' END,
             CASE WHEN a.attinhcount > 0 THEN
@@ -643,7 +644,7 @@ object (
     SELECT w.oid, 'pg_foreign_data_wrapper'::regclass, w.oid, 0, 'foreign data wrapper',
         quote_ident(w.fdwname), '',
         concat_ws(
-            ' ', 'HANDLER ' || nullif(w.fdwhandler, 0)::regproc,
+            ' ', 'exists', 'HANDLER ' || nullif(w.fdwhandler, 0)::regproc,
             'VALIDATOR ' || nullif(w.fdwvalidator, 0)::regproc,
             'OPTIONS (' || (
                 SELECT string_agg(format('%I %L', o.option_name, CASE

@@ -11,6 +11,7 @@ import hashlib
 import os
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from sidecar.db import Session, identifier
 from sidecar.errors import ConfigError, DatabaseError, HaltError
@@ -74,10 +75,8 @@ def ledger_schema(server: Server, *, wanted: str | None, url_schema: str | None)
     if len(found) == 1 and (url_schema is None or found == ("public",)):
         return found[0]
     raise ConfigError(
-        (
-            "several schemas could hold this project's _prisma_migrations: "
-            f"{', '.join(found)}; set SIDECAR_LEDGER_SCHEMA (--ledger-schema) to the right one",
-        )
+        (f"several _prisma_migrations could be meant, in the schemas {', '.join(found)}",),
+        next_steps=("Set SIDECAR_LEDGER_SCHEMA (--ledger-schema) to the right one.",),
     )
 
 
@@ -139,7 +138,7 @@ def lock_file_provider(path: str) -> str | None:
     `provider = ` removed, quotes trimmed (schema-connector `migrations_directory.rs`).
     """
     try:
-        with open(os.path.join(path, "migration_lock.toml"), encoding="utf-8") as lock:
+        with Path(path, "migration_lock.toml").open(encoding="utf-8") as lock:
             lines = lock.read().splitlines()
     except FileNotFoundError:
         return None
@@ -165,14 +164,12 @@ def checksum_matches(stored: str, text: str) -> bool:
 def read_migration(path: str, name: MigrationName) -> MigrationFile:
     """One migration's script; never raises, what is wrong stands in `problem`."""
     try:
-        with open(os.path.join(path, name, "migration.sql"), "rb") as script:
+        with Path(path, name, "migration.sql").open("rb") as script:
             text = script.read().decode("utf-8", "replace")  # what Node's reader gives Prisma
     except OSError as exc:
         problem = f"{name}/migration.sql cannot be read: {exc.strerror}"
         return MigrationFile(name=name, text=None, problem=problem)
-    return MigrationFile(
-        name=name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest()
-    )
+    return MigrationFile(name=name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _lock_file_warning(path: str) -> tuple[str, ...]:

@@ -171,7 +171,11 @@ class FactKey(NamedTuple):
     on: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.identity} on {self.on}" if self.on else f"{self.kind} {self.identity}"
+        return (
+            f"{self.kind} {self.identity} on {self.on}"
+            if self.on
+            else f"{self.kind} {self.identity}"
+        )
 
 
 Facts = Mapping[FactKey, str]

@@ -11,6 +11,7 @@ from sidecar import history, lock, wait
 from sidecar.db import Session, connect
 from sidecar.errors import NotReadyError
 from sidecar.model import Ledger
+from sidecar.queries import SET_SEARCH_PATH, UNLIMITED, UNLIMITED_SINCE_14
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -49,7 +50,7 @@ def opened(config: Config, world: World) -> Iterator[Opened]:
     """
     if config.backend_target != config.target:
         ready(config.backend_target.probe_conninfo, config, world)[0].close()
-    session, server = ready(config.target.conninfo, config, world)
+    session, server = ready(config.target.probe_conninfo, config, world)
     try:
         schema = history.ledger_schema(
             server, wanted=config.ledger_schema, url_schema=config.target.schema
@@ -80,9 +81,7 @@ def ready(
     )
 
 
-def _probe(
-    conninfo: Mapping[str, str], *, allow_standby: bool
-) -> tuple[Session, history.Server]:
+def _probe(conninfo: Mapping[str, str], *, allow_standby: bool) -> tuple[Session, history.Server]:
     session = connect(conninfo)
     server = history.read_server(session)
     if server.read_only and not allow_standby:
@@ -101,7 +100,7 @@ def waited_lock(config: Config, world: World, session: Session) -> Iterator[None
 
     Raises `BusyError` at the deadline, `HaltError` behind a pooler where no lock holds.
     """
-    lock.refuse_transaction_pooler(session, config.target.conninfo)
+    own_session(config, session)
     folder = history.read_folder(config.migrations_dir)
     scripts = [file.text for file in folder.files if file.text]
     lock.poll_until(
@@ -122,3 +121,16 @@ def waited_lock(config: Config, world: World, session: Session) -> Iterator[None
         yield
     finally:
         lock.unlock(session)
+
+
+def own_session(config: Config, session: Session) -> None:
+    """Make the session fit for work: no pooler in between, no limits made for requests.
+
+    Raises `HaltError` where a pooler hands out server connections per transaction.
+    """
+    lock.refuse_transaction_pooler(session, config.target.probe_conninfo)
+    session.execute(UNLIMITED)
+    if session.server_version >= 140000:  # noqa: PLR2004 (PostgreSQL 14)
+        session.execute(UNLIMITED_SINCE_14)
+    if config.target.search_path is not None:
+        session.query(SET_SEARCH_PATH, (config.target.search_path,))

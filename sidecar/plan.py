@@ -35,7 +35,6 @@ from sidecar.model import (
 from sidecar.policy import action_for
 from sidecar.undo import undo
 
-
 _SETTINGS = frozenset({"SET", "RESET", "SELECT", "LISTEN", "UNLISTEN"})
 """Kinds that set the session (SELECT by set_config) and hold nothing in it."""
 

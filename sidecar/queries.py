@@ -67,6 +67,15 @@ SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesc
  ORDER BY a.pid
 """
 
+UNLIMITED = """
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0
+"""
+"""Limits made for an application's requests; ours are set where they belong."""
+
+UNLIMITED_SINCE_14 = "SET idle_session_timeout = 0"
+
+SET_SEARCH_PATH = "SELECT set_config('search_path', %s, false)"
+
 BACKEND_PID = "SELECT pg_backend_pid()"
 
 DATABASE_LOCALE = """

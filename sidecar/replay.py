@@ -22,7 +22,13 @@ from sidecar.model import (
     Script,
     Statement,
 )
-from sidecar.queries import CREATE_LEDGER, EXTENSIONS, INSERT_LEDGER_ROW
+from sidecar.queries import (
+    CREATE_LEDGER,
+    EXTENSIONS,
+    INSERT_LEDGER_ROW,
+    SET_SEARCH_PATH,
+    UNLIMITED,
+)
 from sidecar.shadow import Live, Shadow
 from sidecar.snapshot import Tracker
 
@@ -63,7 +69,9 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     problem = ""
     for statement in script.statements:
         if reaches_out(statement):
-            problem = f"statement {statement.index} (line {statement.line}) acts on the whole server"
+            problem = (
+                f"statement {statement.index} (line {statement.line}) acts on the whole server"
+            )
             break
         try:
             effects.append(_effect(session, tracker, statement))
@@ -149,7 +157,9 @@ def _create_extensions(session: Session, live: Live, texts: Sequence[str]) -> No
         try:
             if schema not in {"pg_catalog", "public"}:
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
-            session.execute(f"CREATE EXTENSION IF NOT EXISTS {identifier(name)} SCHEMA {identifier(schema)}")
+            session.execute(
+                f"CREATE EXTENSION IF NOT EXISTS {identifier(name)} SCHEMA {identifier(schema)}"
+            )
         except DatabaseError:
             continue  # if a script needs it, its replay says so
 
@@ -159,7 +169,8 @@ def _fresh_session(session: Session, search_path: str) -> None:
     if session.in_transaction:
         session.execute("ROLLBACK")
     session.execute("RESET SESSION AUTHORIZATION; RESET ALL; SET synchronous_commit = off")
-    session.query("SELECT set_config('search_path', %s, false)", (search_path,))
+    session.execute(UNLIMITED)
+    session.query(SET_SEARCH_PATH, (search_path,))
 
 
 # --- the history -----------------------------------------------------------------

@@ -45,7 +45,8 @@ def applied(config: Config, world: World, name: MigrationName) -> Outcome:
         ledger = database.reread() or _create_ledger(database)
         if any(row.finished_at for row in _rows(ledger, name)):
             raise ResolveError(
-                "P3008", f"{name} has a finished attempt in the ledger already; nothing was changed."
+                "P3008",
+                f"{name} has a finished attempt in the ledger already; nothing was changed.",
             )
         _record(database.session, ledger, file)
     return _done(config, database, f"{name} is recorded as applied")

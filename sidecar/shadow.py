@@ -17,6 +17,7 @@ from typing import assert_never
 from sidecar import embedded
 from sidecar.db import Session, connect, identifier, literal
 from sidecar.errors import ConfigError, DatabaseError, NotReadyError, ShadowError
+from sidecar.model import LOCK_KEY
 from sidecar.queries import (
     DATABASE_LOCALE,
     ROLES,
@@ -26,7 +27,6 @@ from sidecar.queries import (
     USER_OBJECTS,
     USER_SCHEMAS,
 )
-from sidecar.model import LOCK_KEY
 from sidecar.signals import SIGNALS
 
 PREFIX = "migration_sidecar_shadow_"
@@ -105,9 +105,7 @@ def _ladder(rung: Rung, url: Mapping[str, str] | None) -> tuple[Rung, ...]:
             return (rung,)
 
 
-def _open(
-    rung: Rung, live: Live, url: Mapping[str, str] | None
-) -> AbstractContextManager[Shadow]:
+def _open(rung: Rung, live: Live, url: Mapping[str, str] | None) -> AbstractContextManager[Shadow]:
     match rung:
         case Rung.URL:
             return _given(live, url or {})

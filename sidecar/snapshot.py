@@ -32,7 +32,7 @@ from sidecar.model import Change, Effect, FactKey, Facts
 
 _SETTINGS: Final = {
     # What pg_dump sets, so that definitions are spelled the same in every session ...
-    "search_path": "",
+    "search_path": "pg_catalog, pg_temp",  # as if empty, but no temporary table comes first
     "datestyle": "ISO",
     "intervalstyle": "postgres",
     "timezone": "UTC",
@@ -58,7 +58,9 @@ _NAME_GIVERS: Final = frozenset({"type", "attribute"})
 class Reader(Protocol):
     """What reading facts needs of a session: rows of a query, and a place to leave no trace."""
 
-    def query(self, statement: str, params: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+    def query(
+        self, statement: str, params: Sequence[object] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Rows of one statement."""
         ...
 
@@ -194,7 +196,7 @@ def _settings() -> tuple[str, list[str]]:
     """One query, with its parameters, that sets `_SETTINGS` until the transaction ends."""
     call = "pg_catalog.set_config(%s, %s, true)"
     return (
-        f"SELECT {', '.join([call] * len(_SETTINGS))}",  # noqa: S608 (our own constant)
+        f"SELECT {', '.join([call] * len(_SETTINGS))}",
         [text for setting in _SETTINGS.items() for text in setting],
     )
 

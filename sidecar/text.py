@@ -210,7 +210,9 @@ def _untouched(outcome: Outcome) -> str:
             return "What was not committed was rolled back by PostgreSQL."
         case OutcomeName.HALTED:
             return "The database was not changed."
-        case OutcomeName.HEALTHY | OutcomeName.BUSY | OutcomeName.NOT_READY:
+        case OutcomeName.NOT_READY:
+            return "Nothing is half-done: PostgreSQL rolls back what is not committed."
+        case OutcomeName.HEALTHY | OutcomeName.BUSY:
             return "Nothing was changed."
         case _:
             assert_never(outcome.name)

@@ -104,9 +104,7 @@ def _obstacles(parts: Mapping[FactKey, Change]) -> Iterator[str]:
             yield f"{key} was created; undoing that kind is not supported"
 
 
-def _creation_order(
-    effects: tuple[Effect, ...], parts: Mapping[FactKey, Change]
-) -> list[FactKey]:
+def _creation_order(effects: tuple[Effect, ...], parts: Mapping[FactKey, Change]) -> list[FactKey]:
     """Created facts that need a DROP, oldest first; within a statement dependents last."""
     ordered: dict[FactKey, None] = {}
     for effect in effects:
@@ -145,9 +143,7 @@ def _drop(key: FactKey) -> Iterator[Step]:
 # --- quarantine ------------------------------------------------------------------
 
 
-def _quarantine_steps(
-    net: Mapping[FactKey, Change], moved: list[str], tag: str
-) -> Iterator[Step]:
+def _quarantine_steps(net: Mapping[FactKey, Change], moved: list[str], tag: str) -> Iterator[Step]:
     """Move tables with rows aside, and the types they may use with them."""
     reason = "what must go but holds rows is kept there"
     yield Step(StepKind.QUARANTINE, f"CREATE SCHEMA IF NOT EXISTS {QUARANTINE}", reason)

@@ -55,7 +55,9 @@ def prove(
         for key in sorted(others)
         if before.get(key) != after.get(key) and not _allowed(key, before, touched)
     ]
-    violations += _row_violations(plan, {**before, **after}, rows_before, rows_after, touched, ledger)
+    violations += _row_violations(
+        plan, {**before, **after}, rows_before, rows_after, touched, ledger
+    )
     return Proof(
         touched_facts=len(plan.expected),
         other_facts=len(others),
@@ -108,7 +110,9 @@ def _reach(writes: tuple[str, ...], facts: Facts) -> set[str] | None:
     followers = [(key, text) for key, text in facts.items() if key.kind in _PASSES_ON]
     grown = True
     while grown:
-        if any(key.kind in {"trigger", "rule"} and _bare(key.on) in reached for key, _ in followers):
+        if any(
+            key.kind in {"trigger", "rule"} and _bare(key.on) in reached for key, _ in followers
+        ):
             return None
         more = {
             _bare(key.on or key.identity)

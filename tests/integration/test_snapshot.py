@@ -10,7 +10,7 @@ from sidecar import db
 from sidecar.model import Effect, FactKey, Facts
 from sidecar.snapshot import Tracker, diff, read, read_rooted
 
-from tests.postgres import Database, Server
+from tests.postgres import Database
 
 Connect = Callable[[], db.Session]
 
@@ -31,10 +31,9 @@ def connect(database: Database) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def role(server: Server) -> Iterator[str]:
-    """A role that things can be granted to (dropped after the database)."""
-    with server.role() as role:
-        yield role.name
+def role(database: Database) -> str:
+    """A role that things can be granted to."""
+    return database.role(owner=False).name
 
 
 def facts_of(session: db.Session) -> Facts:
@@ -146,7 +145,7 @@ CASES = [
            CREATE FUNCTION s.zz_out(s.zz) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT
                AS 'int4out';
            CREATE TYPE s.zz (INPUT = s.zz_in, OUTPUT = s.zz_out, LIKE = int4)""",
-        "ALTER TYPE s.zz SET (SEND = int4send)",
+        "ALTER TYPE s.zz SET (ANALYZE = array_typanalyze)",
         "DROP TYPE s.zz CASCADE",
     ),
     Case(
@@ -610,7 +609,7 @@ ALTER SEQUENCE app.user_id_seq RENAME TO person_id_seq
 ALTER SEQUENCE app.post_id_seq RENAME TO post_number
 ALTER FUNCTION app.audit RENAME TO audit2
 ALTER VIEW app.v RENAME TO vv
-ALTER VIEW app.vv RENAME COLUMN mail TO address
+ALTER VIEW app.vv RENAME COLUMN email TO address
 ALTER TRIGGER audit ON app.post RENAME TO audit3
 ALTER POLICY own ON app.post RENAME TO own2
 ALTER RULE keep ON app.person RENAME TO keep2
@@ -792,7 +791,7 @@ def test_tracker_after_statements_outside_transactions(connect: Connect) -> None
     with pytest.raises(db.DatabaseError):
         session.execute("CREATE UNIQUE INDEX CONCURRENTLY u ON t (a)")
     (broken,) = tracker.after_statement(full=True)
-    assert str(broken.after).endswith(" INVALID")
+    assert " INVALID" in str(broken.after)
 
 
 def test_nothing_changed(connect: Connect) -> None:
@@ -885,7 +884,7 @@ def test_keys_are_unique(connect: Connect, role: str) -> None:
     _build_everything(session, role)
     recording = Recording(session)
     facts = read(recording, server_version=session.server_version)
-    assert len(facts) == len(recording.last) > 150
+    assert len(facts) == len(recording.last) > 80
     assert all(facts.values())
     assert recording.queries == 2
 

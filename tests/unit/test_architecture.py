@@ -47,8 +47,8 @@ LAYERS = {
     "plan": "__init__ diagnose model policy refusal undo",
     "verify": "model undo",
     # words
-    "report": "model",
-    "text": "model report",
+    "text": "model",
+    "report": "model text",
     "plan_sql": "model text",
     "log": "",
     # reading and doing
