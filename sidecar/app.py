@@ -6,18 +6,16 @@ The commands that only read take the same way and stop before carrying out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sidecar import history, lock
+from sidecar import history, lock, outcomes
 from sidecar.errors import (
     ConnectionLostError,
     ExitCode,
     HaltError,
     ProofError,
     RepairError,
-    SidecarError,
 )
 from sidecar.model import (
     Ledger,
@@ -34,13 +32,6 @@ if TYPE_CHECKING:
     from sidecar.config import Config
     from sidecar.examine import Examiner
 
-
-_CODES = {
-    OutcomeName.HEALTHY: ExitCode.OK,
-    OutcomeName.REPAIRED: ExitCode.OK,
-    OutcomeName.HALTED: ExitCode.HALTED,
-    OutcomeName.REPAIR_FAILED: ExitCode.REPAIR_FAILED,
-}
 
 _PAUSE_S = 0.5
 """Between losing a connection and starting over; a restart takes about as long."""
@@ -70,7 +61,7 @@ def run(config: Config, world: World) -> Outcome:
 def _run_once(config: Config, world: World) -> Outcome:
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
-            return _healthy(config, database)
+            return outcomes.healthy(config, database)
         names = sorted({row.migration_name for row in database.ledger.failed})
         world.log.info("failed migrations found", migrations=names)
         with waited_lock(config, world, database.session):
@@ -81,14 +72,14 @@ def inspect(config: Config, world: World) -> Outcome:
     """What is found and what `run` would do; nothing is changed, nobody is waited for."""
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
-            return _healthy(config, database)
+            return outcomes.healthy(config, database)
         own_session(config, database.session)
         with lock.tried_lock(database.session) as held:
             busy = _busy(config, database, held=held)
             found = _running(database, busy) if busy else _inspected(config, database)
         count = len(found)
         summary = f"{count} failed migration{'s' if count > 1 else ''} found; nothing was changed"
-        return _outcome(config, database, OutcomeName.HALTED, summary, found)
+        return outcomes.outcome(config, database, OutcomeName.HALTED, summary, found)
 
 
 def wait_only(config: Config, world: World) -> Outcome:
@@ -98,48 +89,6 @@ def wait_only(config: Config, world: World) -> Outcome:
     return Outcome(
         OutcomeName.HEALTHY, ExitCode.OK, "PostgreSQL is ready", server_version=server.version
     )
-
-
-# --- nothing failed --------------------------------------------------------------
-
-
-def _healthy(config: Config, database: Opened) -> Outcome:
-    """No failed migration; what deserves a look is a warning, never a reason to stop."""
-    names, warnings = history.list_folder(config.migrations_dir)
-    if database.ledger is None:
-        summary, more = _without_ledger(database.server)
-    else:
-        applied = {row.migration_name for row in database.ledger.rows if row.applied}
-        pending = sum(name not in applied for name in names)
-        summary = f"no failed migration; {len(applied)} applied, {pending} pending"
-        more = _ahead(sorted(applied.difference(names))) if names else ()
-    return _outcome(
-        config,
-        database,
-        OutcomeName.HEALTHY,
-        summary,
-        (),
-        warnings=(*config.target.warnings, *warnings, *more),
-    )
-
-
-def _without_ledger(server: history.Server) -> tuple[str, tuple[str, ...]]:
-    if server.prisma_8:
-        return "a Prisma 8 database (prisma_contract): not applicable, nothing to repair", ()
-    if server.has_tables:
-        warning = (
-            "the database has tables but no _prisma_migrations: `prisma migrate deploy` will say "
-            "P3005 until a baseline is made with `migration-sidecar resolve --applied NAME`"
-        )
-        return "no _prisma_migrations, nothing to repair", (warning,)
-    return "a fresh database, nothing to repair", ()
-
-
-def _ahead(unknown: Sequence[str]) -> tuple[str, ...]:
-    if not unknown:
-        return ()
-    shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")  # noqa: PLR2004
-    return (f"the database is ahead of this image: {len(unknown)} unknown migrations ({shown})",)
 
 
 # --- something failed ------------------------------------------------------------
@@ -154,18 +103,20 @@ def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
         row = examiner.first_failed(ledger)[0]
         seen = _decided(config, examiner, row, ledger)
         if isinstance(seen.decision, Refusal):
-            return _halted(config, database, (*done, seen), seen.decision)
+            return outcomes.halted(config, database, (*done, seen), seen.decision)
         try:
             seen = _carried_out(config, world, database, seen)
         except (RepairError, HaltError) as exc:
             proof = exc.proof if isinstance(exc, ProofError) else None
-            return _failed(config, database, (*done, replace(seen, proof=proof)), exc)
+            return outcomes.failed(config, database, (*done, replace(seen, proof=proof)), exc)
         done.append(seen)
         ledger = _reread(database)
     if not done:
-        return _healthy(config, replace(database, ledger=ledger))
+        return outcomes.healthy(config, replace(database, ledger=ledger))
     names = ", ".join(item.finding.migration for item in done)
-    return _outcome(config, database, OutcomeName.REPAIRED, f"repaired and proven: {names}", done)
+    return outcomes.outcome(
+        config, database, OutcomeName.REPAIRED, f"repaired and proven: {names}", done
+    )
 
 
 def _inspected(config: Config, database: Opened) -> list[MigrationOutcome]:
@@ -252,50 +203,6 @@ def _refuse_unless_approved(config: Config, plan: Plan) -> None:
     raise HaltError(
         f"{what}; {plan.migration} was not touched",
         next_steps=("migration-sidecar plan", "then approve the new fingerprint"),
-    )
-
-
-# --- outcomes --------------------------------------------------------------------
-
-
-def _halted(
-    config: Config, database: Opened, seen: Sequence[MigrationOutcome], refusal: Refusal
-) -> Outcome:
-    return _outcome(
-        config,
-        database,
-        OutcomeName.HALTED,
-        f"halted at {refusal.migration}: {refusal.reason}",
-        seen,
-    )
-
-
-def _failed(
-    config: Config, database: Opened, seen: Sequence[MigrationOutcome], error: SidecarError
-) -> Outcome:
-    halted = isinstance(error, HaltError)
-    name = OutcomeName.HALTED if halted else OutcomeName.REPAIR_FAILED
-    failed = _outcome(config, database, name, error.what, seen)
-    return replace(failed, next_steps=error.next_steps)
-
-
-def _outcome(
-    config: Config,
-    database: Opened,
-    name: OutcomeName,
-    summary: str,
-    migrations: Sequence[MigrationOutcome],
-    *,
-    warnings: tuple[str, ...] = (),
-) -> Outcome:
-    return Outcome(
-        name=name,
-        exit_code=_CODES[name],
-        summary=summary,
-        server_version=database.server.version,
-        policy=config.policy.preset,
-        migrations=tuple(migrations),
-        warnings=warnings,
     )
 
 

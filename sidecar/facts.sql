@@ -767,12 +767,12 @@ hit (oid) AS MATERIALIZED (
         SELECT FROM gone WHERE classid = 'pg_publication_rel'::regclass
             /* since 15 */ OR classid = 'pg_publication_namespace'::regclass /* end */)
     UNION ALL SELECT umid FROM pg_user_mappings  -- few, and their catalog may not be readable
+    UNION ALL SELECT oid FROM pg_ts_config  -- few, and a dropped mapping leaves no trace
     UNION ALL SELECT objoid FROM pg_description WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT attrelid FROM pg_attribute WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT enumtypid FROM pg_enum WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT amopfamily FROM pg_amop WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT amprocfamily FROM pg_amproc WHERE age(xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT mapcfg FROM pg_ts_config_map WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT prpubid FROM pg_publication_rel WHERE age(xmin) <= (SELECT age FROM since)
     /* since 15 */
     UNION ALL SELECT pnpubid FROM pg_publication_namespace
@@ -797,7 +797,6 @@ hit (oid) AS MATERIALIZED (
     UNION ALL SELECT oid FROM pg_language WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_transform WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_am WHERE age(xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT oid FROM pg_ts_config WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_ts_dict WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_ts_parser WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_ts_template WHERE age(xmin) <= (SELECT age FROM since)
@@ -806,17 +805,25 @@ hit (oid) AS MATERIALIZED (
 ),
 
 -- name: dependents
--- What names one of the asked roots, or a type that comes with it, in its definition.
+-- What names one of the asked roots, or a type or extension member that comes with it.
 WITH
+asked (oids) AS MATERIALIZED (
+    SELECT :roots || ARRAY(
+        SELECT objid FROM pg_depend
+        WHERE refclassid = 'pg_extension'::regclass AND refobjid = ANY (:roots) AND deptype = 'e'
+    )
+),
 own_type AS MATERIALIZED (
-    SELECT t.oid, t.typarray FROM pg_type t WHERE t.oid = ANY (:roots) OR t.typrelid = ANY (:roots)
+    SELECT t.oid, t.typarray FROM pg_type t
+    WHERE t.oid = ANY ((SELECT oids FROM asked)::oid[])
+        OR t.typrelid = ANY ((SELECT oids FROM asked)::oid[])
     /* since 14 */
     UNION ALL SELECT m.oid, m.typarray FROM pg_range r JOIN pg_type m ON m.oid = r.rngmultitypid
-        WHERE r.rngtypid = ANY (:roots)
+        WHERE r.rngtypid = ANY ((SELECT oids FROM asked)::oid[])
     /* end */
 ),
 name (oid) AS MATERIALIZED (
-    SELECT unnest(:roots) UNION SELECT oid FROM own_type UNION SELECT typarray FROM own_type
+    SELECT unnest(oids) FROM asked UNION SELECT oid FROM own_type UNION SELECT typarray FROM own_type
 ),
 hit (oid) AS MATERIALIZED (
     SELECT d.objid FROM pg_depend d JOIN name n ON n.oid = d.refobjid

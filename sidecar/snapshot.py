@@ -51,8 +51,8 @@ _SETTINGS: Final = {
 _FEW: Final = 500
 """Beyond so many roots it is quicker to read everything."""
 
-_NAME_GIVERS: Final = frozenset({"type", "attribute"})
-"""Kinds whose *definition* shows in those of others: an enum's label stands in a default."""
+_NAME_GIVERS: Final = frozenset({"type", "extension"})
+"""Kinds whose *definition* shows in those of others: an enum's labels, an extension's schema."""
 
 
 class Reader(Protocol):
