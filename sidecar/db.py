@@ -141,7 +141,8 @@ def literal(value: str) -> str:
 
 
 def _not_ready(conninfo: Mapping[str, str], exc: psycopg.OperationalError) -> NotReadyError:
-    sqlstate = _login_sqlstate(conninfo)
+    timed_out = isinstance(exc, psycopg.errors.ConnectionTimeout)
+    sqlstate = None if timed_out else _login_sqlstate(conninfo)  # silence explains nothing
     where = f"{conninfo.get('host', '')}:{conninfo.get('port', '')}"
     if sqlstate is None:
         return NotReadyError(f"{where}: {_unreachable(exc)}")
@@ -156,7 +157,7 @@ def _unreachable(exc: psycopg.OperationalError) -> str:
     if isinstance(exc, psycopg.errors.ConnectionTimeout):
         return "no answer in time"
     first = str(exc).strip().splitlines()[0] if str(exc).strip() else "no connection"
-    return re.sub(r"^.*? failed: ", "", first)
+    return re.sub(r"^(connection failed: )?(connection to server .*? failed: )?", "", first)
 
 
 def _login_sqlstate(conninfo: Mapping[str, str]) -> str | None:
@@ -175,7 +176,7 @@ def _login_sqlstate(conninfo: Mapping[str, str]) -> str | None:
         text = os.read(trace, 1 << 16).decode("utf-8", "replace")
     finally:
         os.close(trace)
-    found = re.search(r'^B\t\d+\tErrorResponse\t.*? C "([0-9A-Z]{5})"', text, re.MULTILINE)
+    found = re.search(r'\tB\t\d+\tErrorResponse\t.*? C "([0-9A-Z]{5})"', text)
     return found.group(1) if found else None
 
 

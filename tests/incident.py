@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-SCHEMA = "momentum"
-DATABASE = "mm_primary_dev"
-USER = "mm_admin_dev"
+from sidecar.demo import DATABASE, INCIDENT, SCHEMA, USER
+
 
 
 class Migration(NamedTuple):
@@ -38,77 +37,14 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-INIT = Migration(
-    "20251101090000_init",
-    """\
--- CreateSchema
-CREATE SCHEMA IF NOT EXISTS "momentum";
+def _read(name: str) -> Migration:
+    """A migration of the folder that the demo and the compose example use."""
+    return Migration(name, (INCIDENT / name / "migration.sql").read_text())
 
--- CreateEnum
-CREATE TYPE "momentum"."BoardVisibility" AS ENUM ('PRIVATE', 'TEAM', 'PUBLIC');
 
--- CreateTable
-CREATE TABLE "momentum"."mm_board" (
-    "id" TEXT NOT NULL,
-    "name" TEXT NOT NULL,
-    "visibility" "momentum"."BoardVisibility" NOT NULL DEFAULT 'PRIVATE',
-    "created_at" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
-
-    CONSTRAINT "mm_board_pkey" PRIMARY KEY ("id")
-);
-""",
-)
-
-ADD_ISSUES = Migration(
-    "20251115141203_add_issues",
-    """\
--- CreateTable
-CREATE TABLE "momentum"."mm_issue" (
-    "id" SERIAL NOT NULL,
-    "board_id" TEXT NOT NULL,
-    "title" TEXT NOT NULL,
-    "done" BOOLEAN NOT NULL DEFAULT false,
-
-    CONSTRAINT "mm_issue_pkey" PRIMARY KEY ("id")
-);
-
--- CreateIndex
-CREATE INDEX "mm_issue_board_id_idx" ON "momentum"."mm_issue"("board_id");
-
--- AddForeignKey
-ALTER TABLE "momentum"."mm_issue" ADD CONSTRAINT "mm_issue_board_id_fkey" \
-FOREIGN KEY ("board_id") REFERENCES "momentum"."mm_board"("id") \
-ON DELETE CASCADE ON UPDATE CASCADE;
-""",
-)
-
-FAILED = Migration(
-    "20251208175358_add_scheduled_issues",
-    """\
--- CreateEnum
-CREATE TYPE "momentum"."ScheduleFrequency" AS ENUM ('DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY');
-
--- CreateTable
-CREATE TABLE "momentum"."mm_scheduled_issue" (
-    "id" TEXT NOT NULL,
-    "board_id" TEXT NOT NULL,
-    "title" TEXT NOT NULL,
-    "frequency" "momentum"."ScheduleFrequency" NOT NULL DEFAULT 'WEEKLY',
-    "next_run_at" TIMESTAMP(3) NOT NULL,
-    "enabled" BOOLEAN NOT NULL DEFAULT true,
-
-    CONSTRAINT "mm_scheduled_issue_pkey" PRIMARY KEY ("id")
-);
-
--- CreateIndex
-CREATE INDEX "mm_scheduled_issue_board_id_idx" ON "momentum"."mm_scheduled_issue"("board_id");
-
--- AddForeignKey
-ALTER TABLE "momentum"."mm_scheduled_issue" ADD CONSTRAINT "mm_scheduled_issue_board_id_fkey" \
-FOREIGN KEY ("board_id") REFERENCES "momentum"."mm_board"("id") \
-ON DELETE CASCADE ON UPDATE CASCADE;
-""",
-)
+INIT = _read("20251101090000_init")
+ADD_ISSUES = _read("20251115141203_add_issues")
+FAILED = _read("20251208175358_add_scheduled_issues")
 
 BEFORE = (INIT, ADD_ISSUES)
 HISTORY = (*BEFORE, FAILED)

@@ -230,7 +230,7 @@ def broken(config, world):
 sidecar.app.run = broken
 main()
 """
-    ended = in_python(fault, scene, DATABASE_URL=f"postgresql://u:{quote(PASSWORD)}@h/d")
+    ended = in_python(fault, scene, DATABASE_URL=f"postgresql://u:{quote(PASSWORD, safe='')}@h/d")
     assert ended.code == 1
     assert CORE not in ended.err + ended.out
 
@@ -334,10 +334,7 @@ def test_wait_answers_when_the_database_does(scene: Scene) -> None:
     """`wait` looks at nothing but the server: a failed migration does not concern it."""
     after_the_enum(scene)
     ended = scene.command("wait")
-    assert (ended.code, ended.lines[-1]["event"]) == (
-        0,
-        "PostgreSQL is ready. Nothing was changed.",
-    )
+    assert (ended.code, ended.lines[-1]["event"]) == (0, "PostgreSQL is ready")
 
 
 @pytest.mark.parametrize("name", ["status", "plan"])
@@ -364,7 +361,7 @@ def test_reading_commands_say_0_where_all_is_well(scene: Scene, name: str) -> No
 
 def test_config_shows_where_each_value_comes_from_and_no_secret(scene: Scene) -> None:
     """`config` prints the effective settings with their sources, secrets masked."""
-    secret = f"postgresql://u:{quote(PASSWORD)}@db:5433/shop?schema=app"
+    secret = f"postgresql://u:{quote(PASSWORD, safe='')}@db:5433/shop?schema=app"
     ended = scene.command("config", "--policy", "ledger", DATABASE_URL=secret)
     shown = [line.split() for line in ended.out.splitlines()]
     assert ended.code == 0
