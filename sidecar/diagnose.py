@@ -72,6 +72,34 @@ def undetermined(
     )
 
 
+def without_shadow(row: LedgerRow, script: Script, live: Facts, missing: str) -> Finding:
+    """What can be said where no shadow can be had: only what the ledger itself proves.
+
+    `missing` says why there is none. The engine counts a step after the whole script
+    succeeded; the relations which the script makes must be there by name.
+    """
+    counted = evidence.by_steps_count(row, total=len(script.statements))
+    if counted is None:
+        return undetermined(row, missing)
+    present = {name for key in live if not key.on for name in _spellings(key.identity)}
+    wanted = {name for statement in script.statements for name in statement.creates}
+    if absent := sorted(wanted - present):
+        found = (counted[1], Evidence("catalog", f"missing: {', '.join(absent)}", against=True))
+        return undetermined(row, missing, found)
+    says = f"{len(wanted)} relations that the script makes are there by name"
+    return Finding(
+        FindingName.FULLY_APPLIED,
+        row.migration_name,
+        (counted[1], Evidence("catalog", says)),
+        applied=counted[0],
+    )
+
+
+def _spellings(identity: str) -> tuple[str, str]:
+    """A qualified name and the bare one, as a script under a search path may write it."""
+    return identity, identity.partition(".")[2]
+
+
 def diagnose(case: Case) -> Finding:
     """The finding for one failed migration; never raises."""
     if case.replay.problem:

@@ -70,7 +70,7 @@ class Examiner:
                 replayed = replay(made, self.live, self._past(row, ledger), parsed)
         except ShadowError as exc:
             missing = "; ".join((exc.what, *exc.next_steps))
-            finding = diagnose.undetermined(row, missing)
+            finding = diagnose.without_shadow(row, parsed, facts, missing)
             return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
         edited = not checksum_matches(row.checksum, file.text or "")
         finding = diagnose.diagnose(diagnose.Case(row, parsed, replayed, facts, edited))

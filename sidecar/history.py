@@ -21,6 +21,8 @@ from sidecar.queries import LEDGER, SERVER
 _PUNCTUATION = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
 """ASCII punctuation in the order of the root collation (CLDR), which sorts before digits."""
 
+_CHOOSE_LEDGER = ("If the ledger is elsewhere, set SIDECAR_LEDGER_SCHEMA, then start again.",)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -81,11 +83,17 @@ def ledger_schema(server: Server, *, wanted: str | None, url_schema: str | None)
 
 
 def read_ledger(session: Session, schema: str) -> Ledger:
-    """All attempts by `started_at`. Raises `HaltError` naming the right that is missing."""
+    """All attempts by `started_at`. Raises `HaltError` naming the right that is missing.
+
+    Also where the table has other columns than Prisma's.
+    """
     table = identifier(schema, "_prisma_migrations")
     try:
         rows = session.query(LEDGER.format(ledger=table))
     except DatabaseError as exc:
+        if exc.sqlstate == "42703":  # undefined_column
+            what = f"{table} is not the table of Prisma ({exc.what}); nothing was changed"
+            raise HaltError(what, next_steps=_CHOOSE_LEDGER) from exc
         if exc.sqlstate != "42501":
             raise
         what = f"the role may not read {table}; nothing was changed"

@@ -131,6 +131,8 @@ class Statement:
     writes: tuple[str, ...] = ()
     reach_known: bool = True
     adds_enum_value: bool = False
+    creates: tuple[str, ...] = ()
+    """The relation it makes (table, view, sequence), quoted and as written."""
     forbidden: str = ""
     """Why a repair may never run it (ALTER SYSTEM, CREATE DATABASE, COPY FROM STDIN), or ''."""
 

@@ -65,14 +65,14 @@ def decide(situation: Situation, policy: Policy) -> Decision:
         return refusal.halted(finding, policy)
     if action is Action.MARK_ROLLED_BACK:
         return _plan(situation, action, (), rolled_back_only=True)
+    if action is Action.MARK_APPLIED:
+        return _plan(situation, action, ())
     if situation.script is None or situation.replay is None:
-        raise AssertionError(finding)  # policy.SOUND allows only the two above without a script
+        raise AssertionError(finding)  # policy.SOUND: what runs statements needs both
     problem = _cannot_run(situation.script, action, finding.applied or 0)
     if problem:
         return refusal.refused(finding, action, problem)
     match action:
-        case Action.MARK_APPLIED:
-            return _plan(situation, action, ())
         case Action.RESUME | Action.REAPPLY:
             return _plan(situation, action, _statements(situation.script, finding.applied or 0))
         case Action.REBUILD:
@@ -132,8 +132,6 @@ def _hazard(statement: Statement) -> Hazard:
 
 def _cannot_run(script: Script, action: Action, applied: int) -> str:
     """Why this script cannot be run in one transaction, or ''."""
-    if action is Action.MARK_APPLIED:
-        return ""
     applied = 0 if action is Action.REBUILD else applied
     for statement in script.statements[applied:]:
         where = f"statement {statement.index} (line {statement.line}, {statement.kind})"

@@ -122,6 +122,17 @@ def _line_of(text: str, position: int) -> int:
     return 1 + text.count("\n", 0, max(position, 0))
 
 
+_MAKES_RELATION = frozenset(
+    {
+        "CREATE TABLE",
+        "CREATE TABLE AS",
+        "CREATE VIEW",
+        "CREATE MATERIALIZED VIEW",
+        "CREATE SEQUENCE",
+    }
+)
+
+
 # --- statements ------------------------------------------------------------------
 
 
@@ -175,11 +186,16 @@ def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
         nature=kind.nature,
         control=kind.control,
         solo=kind.solo,
-        writes=tuple(".".join(map(_quoted, name)) for name in kind.writes),
+        writes=_names(kind.writes),
         reach_known=kind.reach_known,
         adds_enum_value=kind.adds_enum_value,
+        creates=_names(kind.subjects) if kind.kind in _MAKES_RELATION else (),
         forbidden=kind.forbidden,
     )
+
+
+def _names(names: Iterable[Name]) -> tuple[str, ...]:
+    return tuple(".".join(map(_quoted, name)) for name in names)
 
 
 def _quoted(identifier: str) -> str:

@@ -119,10 +119,14 @@ class Scene:
         return self.run(app.inspect, **variables)
 
 
-def command(*arguments: str, environ: Mapping[str, str]) -> Ended:
-    """Run `migration-sidecar` in a process of its own, with this environment alone."""
+def command(*arguments: str, environ: Mapping[str, str], program: str = "") -> Ended:
+    """Run `migration-sidecar` in a process of its own, with this environment alone.
+
+    `program` is Python to run in its place: one that breaks something, then calls `main`.
+    """
+    how = ("-c", program) if program else ("-m", "sidecar")
     done = subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
+        [sys.executable, *how, *arguments],
         env=process_environ(environ),
         cwd=ROOT,
         capture_output=True,

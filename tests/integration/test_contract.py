@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -45,6 +45,7 @@ class Case(NamedTuple):
     variables: dict[str, str] = {}  # noqa: RUF012 (never changed)
     says: str = ""
     next_step: str = ""
+    program: str = ""
 
 
 class Told(NamedTuple):
@@ -84,9 +85,17 @@ def with_duplicates(scene: Scene) -> None:
     scene.database.execute("INSERT INTO item VALUES (1, 'x'), (2, 'x')")
 
 
-def not_prismas_ledger(scene: Scene) -> None:
-    scene.folder.mkdir()
-    scene.database.execute("CREATE TABLE _prisma_migrations (id text)")
+BROKEN = """
+import sidecar.app
+from sidecar.cli import main
+def broken(config, world):
+    password = config.target.conninfo["password"]
+    world.log.info("connecting", password=password, nested=[{"of": password}])
+    raise RuntimeError(password)
+sidecar.app.run = broken
+main()
+"""
+"""The command with a bug that does its best to tell the password."""
 
 
 INCIDENT = FAILED.name
@@ -108,7 +117,7 @@ CASES = {
         healthy,
         {"SIDECAR_WAIT_TIMEOUT": "200ms", "port": "1"},
         "not ready",
-        "migration-sidecar wait",
+        "Look whether PostgreSQL is up",
     ),
     "wrong-password": Case(
         "not-ready", 124, healthy, {"password": f"{CORE}-%wrong"}, "wrong password", "Correct"
@@ -116,7 +125,7 @@ CASES = {
     "wrong-database": Case(
         "not-ready", 124, healthy, {"database": "absent"}, "does not exist", "Correct"
     ),
-    "error": Case("error", 1, not_prismas_ledger, says="_prisma_migrations"),
+    "error": Case("error", 1, healthy, says="this is a bug", program=BROKEN),
 }
 
 
@@ -127,7 +136,7 @@ def somebody_holding_the_lock(database: Database) -> Iterator[None]:
         yield
 
 
-def url(database: Database, role: str, variables: dict[str, str]) -> str:
+def url_of(database: Database, role: str, variables: dict[str, str]) -> str:
     password = variables.pop("password", PASSWORD)
     schema = "public" if database.execute("SELECT to_regclass('item')")[0][0] else "momentum"
     own = database.url(user=role, password=password, schema=schema)
@@ -148,7 +157,7 @@ def told(
         case.plant(Scene(database, folder / "migrations"))
         variables = dict(case.variables)
         where = {
-            "DATABASE_URL": url(database, role.name, variables),
+            "DATABASE_URL": url_of(database, role.name, variables),
             "SIDECAR_MIGRATIONS_DIR": str(folder / "migrations"),
             "SIDECAR_WAIT_TIMEOUT": "10s",
             "SIDECAR_LOGIN_GRACE": "100ms",
@@ -158,11 +167,9 @@ def told(
             **variables,
         }
         (folder / "termination").write_text("what the last run left")
-        if case.outcome == "busy":
-            with somebody_holding_the_lock(database):
-                ended = command("run", environ=where)
-        else:
-            ended = command("run", environ=where)
+        holding = somebody_holding_the_lock(database) if case.outcome == "busy" else nullcontext()
+        with holding:
+            ended = command("run", environ=where, program=case.program)
     text = (folder / "report.json").read_text()
     yield Told(case, ended, json.loads(text), text, (folder / "termination").read_bytes())
 
@@ -181,7 +188,8 @@ def test_the_report_is_valid_and_says_the_same(told: Told) -> None:
     jsonschema.validate(told.report, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert told.report["outcome"] == told.case.outcome
     assert told.report["exit_code"] == told.case.code
-    assert told.case.says in told.report_text
+    finding, _, _ = told.case.says.rpartition(": ")
+    assert finding in told.report_text
 
 
 def test_the_termination_message_has_finding_and_next_step(told: Told) -> None:
@@ -217,37 +225,6 @@ def test_no_password_gets_out(told: Told) -> None:
         assert CORE not in text
 
 
-def test_a_secret_of_a_server_in_an_error_is_hidden(latest_database: Database) -> None:
-    """A password which PostgreSQL quotes back to us does not get out either."""
-    scene = Scene(latest_database, Path("nowhere"))
-    latest_database.execute("CREATE TABLE _prisma_migrations (id text)")
-    fault = f"""
-import sidecar.app
-from sidecar.cli import main
-def broken(config, world):
-    world.log.info("about", seen=config.target.conninfo["password"])
-    raise RuntimeError(config.target.conninfo["password"])
-sidecar.app.run = broken
-main()
-"""
-    ended = in_python(fault, scene, DATABASE_URL=f"postgresql://u:{quote(PASSWORD, safe='')}@h/d")
-    assert ended.code == 1
-    assert CORE not in ended.err + ended.out
-
-
-def in_python(program: str, scene: Scene, **variables: str) -> Ended:
-    """Run the command out of a few lines of Python that break it first."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=process_environ(scene.given(**variables)),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
-
-
 # --- one by one ---------------------------------------------------------------------
 
 
@@ -269,7 +246,7 @@ def broken(session, schema):
 sidecar.history.read_ledger = broken
 main()
 """
-    ended = in_python(fault, scene)
+    ended = command("run", environ=scene.given(), program=fault)
     assert ended.code == 1
     assert "ZeroDivisionError" in ended.lines[0]["exception"]
     assert "this is a bug of migration-sidecar" in ended.lines[1]["event"]
@@ -406,7 +383,7 @@ def test_only_the_approved_plan_is_carried_out(scene: Scene) -> None:
     with unchanged(scene.database):
         refused = scene.command("run", "--approve", approved)
     assert refused.code == 3
-    assert "nothing was changed" in refused.err
+    assert f"{INCIDENT} was not touched" in refused.err
     now = fingerprint(scene)
     assert now != approved
     assert scene.command("run", "--approve", now).code == 0
@@ -423,12 +400,13 @@ def test_a_healthy_run_is_one_connection_and_no_shadow(scene: Scene) -> None:
     healthy(scene)
     role = scene.database.role(createdb=True)
     scene.database.execute(f"ALTER ROLE {role.name} SUPERUSER")
-    scene.database.execute(f"ALTER ROLE {role.name} SET log_disconnections = on")
-    who = {
-        "DATABASE_URL": scene.database.url(
-            user=role.name, password=role.password, schema=incident.SCHEMA
-        )
-    }
+    url = scene.database.url(
+        user=role.name,
+        password=role.password,
+        schema=incident.SCHEMA,
+        options="-c log_disconnections=on",
+    )
+    who = {"DATABASE_URL": url}
     assert scene.command("run", **who).code == 0
     assert sessions_of(scene.database, role.name) == [scene.database.name]
     scene.database.execute(
