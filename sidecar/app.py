@@ -96,6 +96,8 @@ def wait_only(config: Config, world: World) -> Outcome:
 
 def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
     """One failed migration after the other, each found and decided afresh."""
+    from sidecar.undo import ways_back
+
     done: list[MigrationOutcome] = []
     ledger = _reread(database)  # as it is under the lock
     while ledger.failed:
@@ -114,9 +116,13 @@ def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
     if not done:
         return outcomes.healthy(config, replace(database, ledger=ledger))
     names = ", ".join(item.finding.migration for item in done)
-    return outcomes.outcome(
+    repaired = outcomes.outcome(
         config, database, OutcomeName.REPAIRED, f"repaired and proven: {names}", done
     )
+    steps = [
+        step for item in done if isinstance(item.decision, Plan) for step in item.decision.steps
+    ]
+    return replace(repaired, next_steps=ways_back(steps))
 
 
 def _inspected(config: Config, database: Opened) -> list[MigrationOutcome]:

@@ -24,6 +24,7 @@ from sidecar.model import (
     Nature,
     Replay,
     Script,
+    Statement,
 )
 
 State = Mapping[FactKey, str | None]
@@ -104,12 +105,8 @@ def diagnose(case: Case) -> Finding:
     """The finding for one failed migration; never raises."""
     if case.replay.problem:
         return undetermined(case.row, case.replay.problem)
-    if case.edited and (left := _left_by_old_text(case)):
-        missing = (
-            "the file was edited after the failure, and objects that are in no migration exist: "
-            f"{', '.join(left[:5])}; the earlier text could have made them"
-        )
-        return undetermined(case.row, missing)
+    if case.edited and (unknown := _unknown_of_old_text(case)):
+        return undetermined(case.row, f"the file was edited after the failure, and {unknown}")
     states = touched_states(case.replay)
     live = restrict(case.live, states[0])
     matches = tuple(k for k in case.script.boundaries if states[k] == live)
@@ -140,14 +137,29 @@ def _after(state: State, effect: Effect) -> State:
     return {**state, **{change.key: change.after for change in effect}}
 
 
+def _unknown_of_old_text(case: Case) -> str:
+    """What the earlier text, which nobody has any more, may have done; or '' for nothing."""
+    if left := _left_by_old_text(case):
+        return (
+            "these facts are in no migration, or other than the history leaves them: "
+            f"{', '.join(left[:5])}; the earlier text could have done that"
+        )
+    if _has_data(case.script.statements):
+        return "which of its data statements stood in the earlier text and ran cannot be known"
+    return ""
+
+
 def _left_by_old_text(case: Case) -> list[str]:
-    """Stand-alone objects of the live database which neither history nor script explains."""
+    """Facts of the live database which neither history nor script explains."""
+    base, live = case.replay.base, case.live
     explained = {change.key for effect in case.replay.effects for change in effect}
     ignored = {"privilege", "comment", "extension", "default privilege"}
     return sorted(
         str(key)
-        for key in case.live
-        if key not in case.replay.base and key not in explained and key.kind not in ignored
+        for key in base.keys() | live.keys()
+        if key not in explained
+        and key.kind not in ignored
+        and (base.get(key) != live.get(key) if case.replay.comparable else key not in base)
     )
 
 
@@ -180,6 +192,9 @@ def _choose(case: Case, matches: tuple[int, ...]) -> Finding:
     """Let the other evidence choose among the numbers of statements that fit the facts."""
     total = len(case.script.statements)
     found = [Evidence("catalog", _catalog_says(case, matches))]
+    if case.edited:
+        says = "the file is not the one that was run, and that one left nothing else behind"
+        found.append(Evidence("folder", says))
     if counted := evidence.by_steps_count(case.row, total=total):
         found.append(counted[1])
         if total not in matches:
@@ -187,10 +202,13 @@ def _choose(case: Case, matches: tuple[int, ...]) -> Finding:
             return undetermined(case.row, missing, tuple(found), matches)
         return _known(case, total, found)
     error = evidence.logged_error(case.row.logs)
-    left, said = evidence.by_logged_error(matches, error, total=total)
+    if evidence.object_existed(error) and _has_data(case.script.statements[: matches[-1]]):
+        missing = "an object was there before, so it does not show that what precedes it ran"
+        return undetermined(case.row, missing, tuple(found), matches)
+    left, said = evidence.by_logged_error(matches, error, case.script)
     if said:
         found.append(said)
-    if said and said.against and _has_data(case.script):
+    if said and said.against and _has_data(case.script.statements):
         return undetermined(case.row, said.says, tuple(found), matches)
     left = evidence.by_equivalence(left, case.script, case.replay.effects)
     if len(left) == 1:
@@ -216,8 +234,8 @@ def _catalog_says(case: Case, matches: tuple[int, ...]) -> str:
     return f"{touched} touched facts compared: they are as after {numbers} of {total} statements"
 
 
-def _has_data(script: Script) -> bool:
-    return any(statement.nature is Nature.DATA for statement in script.statements)
+def _has_data(statements: tuple[Statement, ...]) -> bool:
+    return any(statement.nature is Nature.DATA for statement in statements)
 
 
 def _open_question(script: Script, left: tuple[int, ...]) -> str:

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from sidecar.model import Effect, Evidence, LedgerRow, Nature, Script
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_CODE = re.compile(r"^Database error code: ([0-9A-Z]{5})$", re.MULTILINE)
+_CODE = re.compile(r"^Database error code: ([0-9A-Z]{5}|none)$", re.MULTILINE)
 _STATE = re.compile(r'code: SqlState\((?:E)?"?([0-9A-Z]{5})"?\)')
 _ADAPTER = re.compile(
     r"^(Unique constraint failed|Null constraint failed|Foreign key constraint failed"
     r"|No such table|Error accessing result set|Error querying the database: ERROR)\b",
     re.MULTILINE,
 )
-_LINE_LOST = frozenset({"08", "57", "25"})
-"""SQLSTATE classes after which the fate of the last statement is unknown (or not about it)."""
+_NO_PROOF = frozenset({"08", "57", "25", "no"})
+"""SQLSTATE classes (and "none") after which the fate of the last statement is unknown."""
+
+_EXISTED = frozenset({"42P06", "42P07", "42701", "42710", "42723"})
+"""duplicate_schema, _table, _column, _object, _function (Appendix A)."""
+
+_MAY_CHANGE_ROWS = re.compile(r"\b(USING|RESTART)\b|\bDROP\b.*\bADD\b", re.IGNORECASE | re.DOTALL)
+"""In an ALTER that leaves the definition as it was: rows are computed anew, or a counter is."""
+
+_UNSEEN = re.compile(r"\b(OWNER\s+TO|SECURITY\s+LABEL|OPTIONS)\b", re.IGNORECASE)
+"""In a change that no fact shows; to make it once more is harmless, to leave it out is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +52,22 @@ def logged_error(logs: str | None) -> LoggedError | None:
     found = _CODE.search(text) or _STATE.search(text)
     if found:
         code = found.group(1)
-        return None if code[:2] in _LINE_LOST else LoggedError(code, f"SQLSTATE {code}")
+        return None if code[:2] in _NO_PROOF else LoggedError(code, f"SQLSTATE {code}")
     adapter = _ADAPTER.search(text)
     if adapter is None:
         return None
     line = text[adapter.start() :].splitlines()[0]
     return LoggedError("", line[:200])
+
+
+def object_existed(error: LoggedError | None) -> bool:
+    """Whether what the script was to create was there before: then facts do not show who made it.
+
+    Adapters leave only the server's text; where that is not English, this says no.
+    """
+    if error is None:
+        return False
+    return error.sqlstate in _EXISTED or (not error.sqlstate and "already exists" in error.says)
 
 
 def by_steps_count(row: LedgerRow, *, total: int) -> tuple[int, Evidence] | None:
@@ -60,17 +79,32 @@ def by_steps_count(row: LedgerRow, *, total: int) -> tuple[int, Evidence] | None
 
 
 def by_logged_error(
-    candidates: tuple[int, ...], error: LoggedError | None, *, total: int
+    candidates: tuple[int, ...], error: LoggedError | None, script: Script
 ) -> tuple[tuple[int, ...], Evidence | None]:
     """A statement was refused, so the script did not complete: the last candidate falls."""
+    total = len(script.statements)
     if error is None or total not in candidates:
         return candidates, None
     rest = tuple(k for k in candidates if k != total)
     if not rest:
         says = f"the logs record an error ({error.says}), yet every effect is there"
         return candidates, Evidence("logs", says, against=True)
+    if not error.sqlstate and _cut_in_a_comment(script):
+        return candidates, None
     says = f"the logs record an error ({error.says}): the script did not complete"
     return rest, Evidence("logs", says)
+
+
+def _cut_in_a_comment(script: Script) -> bool:
+    """Whether a driver adapter's error may be that of a mere piece of a comment.
+
+    Adapters cut at every `;` (adapter-pg, `executeScript`). After a cut in a comment the
+    piece before it has run, even if it lacks its WHERE, and the rest is what fails.
+    """
+    tail = script.text[script.statements[-1].end :] if script.statements else script.text
+    data = (s.sql for s in script.statements if s.nature is Nature.DATA)
+    inside = any(";" in sql and ("--" in sql or "/*" in sql) for sql in data)
+    return inside or ";" in tail.lstrip("; \t\r\n")
 
 
 def by_equivalence(
@@ -80,7 +114,8 @@ def by_equivalence(
 
     That is so where each statement between them either cannot leave a trace or is a catalog
     change which, in that state, changes no fact (CREATE TABLE IF NOT EXISTS of a table
-    that is there). Of such a run the end speaks: all, else none, else the most.
+    that is there). Of such a run the end of the script speaks, else the least: to repeat
+    what changes nothing is harmless.
     """
     runs: list[list[int]] = []
     for k in candidates:
@@ -88,12 +123,19 @@ def by_equivalence(
             runs[-1].append(k)
         else:
             runs.append([k])
-    total = len(script.statements)
-    return tuple(0 if run[0] == 0 and run[-1] != total else run[-1] for run in runs)
+    return tuple(_speaker(run, script) for run in runs)
+
+
+def _speaker(run: list[int], script: Script) -> int:
+    between = script.statements[run[0] : run[-1]]
+    unseen = any(s.nature is Nature.CATALOG and _UNSEEN.search(s.sql) for s in between)
+    return run[-1] if run[-1] == len(script.statements) and not unseen else run[0]
 
 
 def _nothing_between(low: int, high: int, script: Script, effects: tuple[Effect, ...]) -> bool:
     return all(
-        statement.nature is not Nature.DATA and not effects[statement.index - 1]
+        statement.nature is not Nature.DATA
+        and not effects[statement.index - 1]
+        and not (statement.kind.startswith("ALTER") and _MAY_CHANGE_ROWS.search(statement.sql))
         for statement in script.statements[low:high]
     )

@@ -379,7 +379,9 @@ object (
     UNION ALL
     SELECT s.oid, 'pg_statistic_ext'::regclass, s.oid, 0, 'statistics',
         format('%I.%I', n.name, s.stxname), s.stxrelid::regclass::text,
-        concat_ws(' ', pg_get_statisticsobjdef(s.oid), 'STATISTICS ' || nullif(s.stxstattarget, -1)),
+        concat_ws(
+            ' ', pg_get_statisticsobjdef(s.oid), 'STATISTICS ' || nullif(s.stxstattarget, -1)
+        ),
         NULL, NULL, NULL
     FROM pg_statistic_ext s JOIN space n ON n.oid = s.stxnamespace
     WHERE s.oid = ANY (:roots)
@@ -527,7 +529,8 @@ object (
                     format('%s: %s', t.alias, m.mapdict::regdictionary), ', '
                     ORDER BY m.maptokentype, m.mapseqno
                 )
-                FROM pg_ts_config_map m JOIN ts_token_type(c.cfgparser) t ON t.tokid = m.maptokentype
+                FROM pg_ts_config_map m
+                JOIN ts_token_type(c.cfgparser) t ON t.tokid = m.maptokentype
                 WHERE m.mapcfg = c.oid
             )
         ),
@@ -683,8 +686,9 @@ object (
 
     UNION ALL
     SELECT d.oid, 'pg_default_acl'::regclass, d.oid, 0, 'default privilege',
-        CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
-            WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END
+        CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
+            WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas'
+            ELSE 'large objects' END
             || ' of ' || quote_ident(pg_get_userbyid(d.defaclrole))
             || coalesce(' in schema ' || quote_ident(n.nspname), ''), '', NULL, d.defaclacl,
         CASE WHEN d.defaclnamespace = 0
@@ -742,7 +746,8 @@ WHERE o.acl IS NOT NULL AND p.grantee <> o.owner AND p.now IS DISTINCT FROM p.be
 WITH
 since AS MATERIALIZED (SELECT age(pg_current_xact_id_if_assigned()::xid) AS age),
 held AS MATERIALIZED (
-    SELECT coalesce(l.classid, 'pg_class'::regclass) AS classid, coalesce(l.objid, l.relation) AS oid
+    SELECT coalesce(l.classid, 'pg_class'::regclass) AS classid,
+        coalesce(l.objid, l.relation) AS oid
     FROM pg_locks l
     WHERE l.pid = pg_backend_pid() AND l.locktype IN ('relation', 'object')
         AND (SELECT age FROM since) IS NOT NULL  -- else it has written nothing
@@ -780,7 +785,8 @@ hit (oid) AS MATERIALIZED (
     /* end */
     UNION ALL SELECT oid FROM pg_class WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_type WHERE age(xmin) <= (SELECT age FROM since)
-    UNION ALL SELECT oid FROM pg_constraint WHERE contypid > 0 AND age(xmin) <= (SELECT age FROM since)
+    UNION ALL SELECT oid FROM pg_constraint
+        WHERE contypid > 0 AND age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_proc WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_operator WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT oid FROM pg_opclass WHERE age(xmin) <= (SELECT age FROM since)
@@ -823,7 +829,9 @@ own_type AS MATERIALIZED (
     /* end */
 ),
 name (oid) AS MATERIALIZED (
-    SELECT unnest(oids) FROM asked UNION SELECT oid FROM own_type UNION SELECT typarray FROM own_type
+    SELECT unnest(oids) FROM asked
+    UNION SELECT oid FROM own_type
+    UNION SELECT typarray FROM own_type
 ),
 hit (oid) AS MATERIALIZED (
     SELECT d.objid FROM pg_depend d JOIN name n ON n.oid = d.refobjid
@@ -845,11 +853,13 @@ root (oid) AS (
     UNION SELECT polrelid FROM pg_policy WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     UNION SELECT prpubid FROM pg_publication_rel WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     /* since 15 */
-    UNION SELECT pnpubid FROM pg_publication_namespace WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
+    UNION SELECT pnpubid FROM pg_publication_namespace
+        WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     /* end */
     UNION SELECT amopfamily FROM pg_amop WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     UNION SELECT amprocfamily FROM pg_amproc WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
-    UNION SELECT reltype FROM pg_class WHERE oid = ANY ((SELECT oids FROM hits)::oid[]) AND relkind = 'c'
+    UNION SELECT reltype FROM pg_class
+        WHERE oid = ANY ((SELECT oids FROM hits)::oid[]) AND relkind = 'c'
     UNION SELECT typrelid FROM pg_type WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     UNION SELECT typelem FROM pg_type WHERE oid = ANY ((SELECT oids FROM hits)::oid[])
     /* since 14 */

@@ -18,7 +18,7 @@ from sidecar.errors import ConfigError, DatabaseError, HaltError
 from sidecar.model import Folder, Ledger, LedgerRow, MigrationFile, MigrationName
 from sidecar.queries import LEDGER, SERVER
 
-_PUNCTUATION = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
+_PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
 """ASCII punctuation in the order of the root collation (CLDR), which sorts before digits."""
 
 _CHOOSE_LEDGER = ("If the ledger is elsewhere, set SIDECAR_LEDGER_SCHEMA, then start again.",)
@@ -127,7 +127,7 @@ def list_folder(path: str) -> tuple[tuple[MigrationName, ...], tuple[str, ...]]:
     except OSError as exc:
         warnings.append(f"the migrations folder {path} cannot be read: {exc.strerror}")
     ordered = sorted(names, key=_collation_key)
-    if ordered != sorted(names, key=str.encode):
+    if ordered != sorted(names, key=os.fsencode):
         warnings.append("the folder's order differs between Prisma from 6.6 and before")
     return tuple(MigrationName(name) for name in ordered), tuple(warnings)
 

@@ -151,7 +151,7 @@ class Script:
         Inside an explicit block nothing persists until its COMMIT, so those k are left out.
         """
         ends = [0]
-        for this, after in zip(self.statements, (*self.statements[1:], None), strict=True):
+        for this, after in zip(self.statements, (*self.statements[1:], None), strict=False):
             inside = this.block is not None and after is not None and after.block == this.block
             if not inside:
                 ends.append(this.index)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from sidecar import __version__, refusal
+from sidecar import __version__, evidence, refusal
 from sidecar.diagnose import State, restrict, touched_states
 from sidecar.model import (
     Action,
@@ -37,6 +38,12 @@ from sidecar.undo import undo
 
 _SETTINGS = frozenset({"SET", "RESET", "SELECT", "LISTEN", "UNLISTEN"})
 """Kinds that set the session (SELECT by set_config) and hold nothing in it."""
+
+_LOCAL = re.compile(
+    r"SET\s+LOCAL\s+(?!lock_timeout|statement_timeout)|.*set_config\s*\(.*,\s*'?(t|true|on)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A setting that ends with its transaction and may change what statements mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,9 @@ def _rebuild(situation: Situation) -> Decision:
     if replay is None or script is None or finding.applied is None:
         reason = "what this migration created is not known exactly, so it cannot be undone"
         return refusal.refused(finding, Action.REBUILD, reason)
+    if any(evidence.object_existed(evidence.logged_error(log)) for log in _logs(situation)):
+        reason = "an object was there before it, so what this migration created is not known"
+        return refusal.refused(finding, Action.REBUILD, reason)
     tag = hashlib.sha256(_failed_ids(situation).encode()).hexdigest()[:8]
     back = undo(replay.effects[: finding.applied], occupied=situation.occupied, tag=tag)
     if back.obstacles:
@@ -100,7 +110,11 @@ def _rebuild(situation: Situation) -> Decision:
 def _statements(script: Script, applied: int) -> tuple[Step, ...]:
     """The missing statements; settings of the session that ran before are set again."""
     before = script.statements[:applied]
-    again = (s for s in before if s.nature is Nature.SESSION and not _makes_temporary(s))
+    again = (
+        s
+        for s in before
+        if s.nature is Nature.SESSION and not _makes_temporary(s) and not _LOCAL.match(s.sql)
+    )
     missing = (s for s in script.statements[applied:] if s.nature is not Nature.CONTROL)
     return tuple(_statement_step(s, applied) for s in (*again, *missing))
 
@@ -122,7 +136,7 @@ def _hazard(statement: Statement) -> Hazard:
         case Nature.DATA:
             return Hazard.DATA
         case Nature.CATALOG:
-            drops = statement.kind.startswith("DROP") or " DROP " in statement.sql.upper()
+            drops = "DROP" in statement.sql.upper().split()
             return Hazard.DROPS if drops else Hazard.LOCKS
         case Nature.SESSION | Nature.CONTROL | Nature.NOTHING:
             return Hazard.NONE
@@ -141,9 +155,19 @@ def _cannot_run(script: Script, action: Action, applied: int) -> str:
             return f"{where} cannot run inside a transaction"
         if statement.control in {Control.ROLLBACK, Control.SAVEPOINT}:
             return f"{where} takes back a part of the script"
+        if _outlives_its_block(statement, script):
+            return f"{where} would last longer than in the script: until the repair ends"
     if any(_makes_temporary(s) for s in script.statements[:applied]):
         return "the statements that ran made temporary objects, gone with their session"
     return ""
+
+
+def _outlives_its_block(statement: Statement, script: Script) -> bool:
+    """Whether it is a setting for its transaction only, and the script has more than that one."""
+    if statement.nature is not Nature.SESSION or not _LOCAL.match(statement.sql):
+        return False
+    after = script.statements[statement.index :]
+    return statement.block is None or any(s.block != statement.block for s in after)
 
 
 def _makes_temporary(statement: Statement) -> bool:
@@ -225,6 +249,11 @@ def _fingerprint(situation: Situation, plan: Plan) -> str:
 def _failed_ids(situation: Situation) -> str:
     name = situation.finding.migration
     return ",".join(row.id for row in situation.ledger.failed if row.migration_name == name)
+
+
+def _logs(situation: Situation) -> list[str | None]:
+    name = situation.finding.migration
+    return [row.logs for row in situation.ledger.failed if row.migration_name == name]
 
 
 def _audit(situation: Situation, action: Action, fingerprint: str) -> str:

@@ -78,6 +78,8 @@ SET_SEARCH_PATH = "SELECT set_config('search_path', %s, false)"
 
 BACKEND_PID = "SELECT pg_backend_pid()"
 
+CURRENT_SCHEMA = "SELECT current_schema()"
+
 DATABASE_LOCALE = """
 SELECT to_jsonb(d), pg_catalog.pg_encoding_to_char(d.encoding)
   FROM pg_catalog.pg_database d WHERE d.datname = current_database()

@@ -22,7 +22,7 @@ from sidecar.model import (
     OutcomeName,
 )
 from sidecar.opening import Opened, World, opened, waited_lock
-from sidecar.queries import CREATE_LEDGER, INSERT_LEDGER_ROW, MARK_ROLLED_BACK
+from sidecar.queries import CREATE_LEDGER, CURRENT_SCHEMA, INSERT_LEDGER_ROW, MARK_ROLLED_BACK
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -42,7 +42,7 @@ def applied(config: Config, world: World, name: MigrationName) -> Outcome:
         )
     with opened(config, world) as database, waited_lock(config, world, database.session):
         file = _file(config, name)
-        ledger = database.reread() or _create_ledger(database)
+        ledger = database.reread() or _create_ledger(config, database)
         if any(row.finished_at for row in _rows(ledger, name)):
             raise ResolveError(
                 "P3008",
@@ -91,9 +91,15 @@ def _file(config: Config, name: MigrationName) -> MigrationFile:
     return file
 
 
-def _create_ledger(database: Opened) -> Ledger:
-    """Baselining: Prisma makes the table where an unqualified name would land."""
-    schema = database.server.schemas[0] if database.server.schemas else "public"
+def _create_ledger(config: Config, database: Opened) -> Ledger:
+    """Baselining: Prisma makes the table where an unqualified name would land.
+
+    Where its default schema is missing it makes that first (flavour/postgres.rs, setup_connection).
+    """
+    schema = database.session.query(CURRENT_SCHEMA)[0][0]
+    if schema is None:
+        schema = config.target.schema or "public"
+        database.session.execute(f"CREATE SCHEMA {identifier(schema)}")
     database.session.execute(CREATE_LEDGER.format(ledger=identifier(schema, "_prisma_migrations")))
     return Ledger(schema=schema, rows=())
 

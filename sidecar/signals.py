@@ -54,7 +54,7 @@ class Signals:
             yield
         finally:
             self._depth -= 1
-        self._raise_if_due()
+            self._raise_if_due()  # before an error of the block, which might be tried again
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self._received is None:

@@ -8,15 +8,16 @@ migration changed or removed cannot be put back from facts, and is named instead
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import Change, Effect, FactKey, Hazard, Step, StepKind
 
 QUARANTINE = "migration_sidecar_quarantine"
-_NAME_LIMIT = 40
-"""Characters of the old name that stay in the new one; with the tag it fits into 63 bytes."""
+_NAME_LIMIT = 54
+"""Bytes of the old name that stay in the new one; with `_` and 8 digits it has at most 63."""
 
 _ORDER = (
     "event trigger",
@@ -46,6 +47,9 @@ _SET_AGAIN_BY_THE_SCRIPT = frozenset({"comment", "privilege", "default privilege
 _LAST_NAME = re.compile(r'("(?:[^"]|"")*"|[^".]+)$')
 
 
+_BACK = "bring them back with: "
+
+
 @dataclass(frozen=True, slots=True)
 class Undo:
     """The steps back, or in `obstacles` why there is no way back."""
@@ -73,6 +77,12 @@ def undo(effects: tuple[Effect, ...], *, occupied: Collection[str], tag: str) ->
         if key.identity not in moved and not (moved and key.kind == "type"):
             steps.extend(_drop(key))
     return Undo(tuple(steps), ())
+
+
+def ways_back(steps: Iterable[Step]) -> tuple[str, ...]:
+    """How the rows which these steps moved aside come back, a sentence for each table."""
+    moved = (step.reason for step in steps if step.kind is StepKind.QUARANTINE)
+    return tuple(dict.fromkeys(reason for reason in moved if _BACK in reason))
 
 
 def created_tables(effects: tuple[Effect, ...]) -> tuple[str, ...]:
@@ -146,6 +156,7 @@ def _drop(key: FactKey) -> Iterator[Step]:
 def _quarantine_steps(net: Mapping[FactKey, Change], moved: list[str], tag: str) -> Iterator[Step]:
     """Move tables with rows aside, and the types they may use with them."""
     reason = "what must go but holds rows is kept there"
+    types = [k.identity for k, c in sorted(net.items()) if k.kind == "type" and c.before is None]
     yield Step(StepKind.QUARANTINE, f"CREATE SCHEMA IF NOT EXISTS {QUARANTINE}", reason)
     for table in moved:
         for key, change in sorted(net.items()):
@@ -156,24 +167,55 @@ def _quarantine_steps(net: Mapping[FactKey, Change], moved: list[str], tag: str)
                     "rows in quarantine must not bind the rows of other tables",
                     Hazard.LOCKS,
                 )
-        yield from _move("TABLE", table, tag)
-    for key in sorted(net):
-        if key.kind == "type" and net[key].before is None:
-            yield from _move("TYPE", key.identity, tag)
+        yield from _move("TABLE", table, tag, reason=_restoring(net, table, types, tag))
+    for identity in types:
+        yield from _move("TYPE", identity, tag, reason="columns of the kept rows are of this type")
 
 
-def _move(what: str, identity: str, tag: str) -> Iterator[Step]:
+def _restoring(net: Mapping[FactKey, Change], table: str, types: list[str], tag: str) -> str:
+    """Why the table is kept, with the SQL that brings its rows back into the rebuilt one.
+
+    Columns of a type that moves along are cast by way of text to the rebuilt type of its
+    name; generated columns compute themselves.
+    """
+    columns = {
+        key.identity: c.after or ""
+        for key, c in sorted(net.items())
+        if key.on == table and key.kind == "column"
+    }
+    values: dict[str, str] = {}
+    for name, definition in columns.items():
+        if "GENERATED ALWAYS AS (" in definition:
+            continue
+        forms = (re.match(re.escape(one) + r"(\[\])*(?= |$)", definition) for one in types)
+        cast = next((f"::text::{form.group()}" for form in forms if form), "")
+        values[name] = name + cast
+    given = (
+        " OVERRIDING SYSTEM VALUE"
+        if any("GENERATED ALWAYS AS IDENTITY" in d for d in columns.values())
+        else ""
+    )
+    sql = (
+        f"INSERT INTO {table} ({', '.join(values)}){given} "
+        f"SELECT {', '.join(values.values())} FROM {QUARANTINE}.{_new_name(table, tag)[1]};"
+    )
+    return f"keeps the rows of {table}; {_BACK}{sql}"
+
+
+def _new_name(identity: str, tag: str) -> tuple[str, str]:
+    """The schema with its dot, and the object's name in quarantine, both quoted."""
     found = _LAST_NAME.search(identity)
     bare = found.group(1) if found else identity
     plain = bare[1:-1].replace('""', '"') if bare.startswith('"') else bare
-    name = '"' + f"{plain[:_NAME_LIMIT]}_{tag}".replace('"', '""') + '"'
-    where = f"{QUARANTINE}.{name}"
-    back = (
-        f"INSERT INTO {identity} SELECT * FROM {where};" if what == "TABLE" else "it goes with it"
-    )
-    reason = f"keeps the rows of {identity}; bring them back with: {back}"
+    short = plain.encode()[:_NAME_LIMIT].decode(errors="ignore")
+    unique = hashlib.sha256(f"{tag} {identity}".encode()).hexdigest()[:8]
+    name = '"' + f"{short}_{unique}".replace('"', '""') + '"'
+    return identity[: -len(bare)], name
+
+
+def _move(what: str, identity: str, tag: str, *, reason: str) -> Iterator[Step]:
+    schema, name = _new_name(identity, tag)
     yield Step(StepKind.QUARANTINE, f"ALTER {what} {identity} RENAME TO {name}", reason)
-    schema = identity[: -len(bare)]
     yield Step(
         StepKind.QUARANTINE,
         f"ALTER {what} {schema}{name} SET SCHEMA {QUARANTINE}",

@@ -8,7 +8,7 @@ that the migration's own statements do not write.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import Difference, FactKey, Facts, Plan, Proof
@@ -17,11 +17,16 @@ from sidecar.undo import QUARANTINE
 _FOLLOWS_AN_OBJECT = frozenset({"privilege"})
 """Facts which default privileges of the live database add to a new object by themselves."""
 
-_PASSES_ON = frozenset({"constraint", "table", "trigger", "rule"})
-_PASSED_FROM = (
-    re.compile(r"REFERENCES (\S+?)\(.*ON (?:DELETE|UPDATE) (?:CASCADE|SET)"),
-    re.compile(r"(?:PARTITION OF|INHERITS) \(?([^\s,)]+)"),
+_RUNS_CODE = frozenset({"trigger", "rule", "view"})
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s"(),])+'
+_PASSED_FROM = re.compile(
+    rf"REFERENCES ({_NAME})\(.*ON (?:DELETE|UPDATE) (?:CASCADE|SET)"
+    rf"|(?:PARTITION OF|INHERITS) ({_NAME}(?:, {_NAME})*)",
+    re.DOTALL,
 )
+_IDENTITY_SEQUENCE = re.compile(rf"SEQUENCE NAME ({_NAME}) ")
+_PART = re.compile(r'"(?:[^"]|"")*"|[^".]+')
+_Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,11 @@ def prove(
     )
     others = {key for key in (*before, *after) if key not in plan.expected}
     touched = {name for key in plan.expected for name in (key.identity, key.on) if name}
+    owners = _stand_alone(plan.expected)
     violations = [
         f"{key} changed from {before.get(key)!r} to {after.get(key)!r}"
         for key in sorted(others)
-        if before.get(key) != after.get(key) and not _allowed(key, before, touched)
+        if before.get(key) != after.get(key) and not _allowed(key, before, owners)
     ]
     violations += _row_violations(
         plan, {**before, **after}, rows_before, rows_after, touched, ledger
@@ -67,13 +73,20 @@ def prove(
     )
 
 
-def _allowed(key: FactKey, before: Facts, touched: set[str]) -> bool:
+def _allowed(key: FactKey, before: Facts, owners: set[str]) -> bool:
     """Additions to the quarantine, and default privileges on what the migration touches."""
     if key in before:
         return False
     if QUARANTINE in {key.identity.split(".")[0], key.on.split(".")[0]}:
         return True
-    return key.kind in _FOLLOWS_AN_OBJECT and any(name in key.on for name in touched)
+    return key.kind in _FOLLOWS_AN_OBJECT and (key.on in owners or f" {QUARANTINE}." in key.on)
+
+
+def _stand_alone(expected: Mapping[FactKey, str | None]) -> set[str]:
+    """The objects of these facts as privileges spell them, identity sequences included."""
+    whole = {f"{key.kind} {key.identity}" for key in expected if not key.on}
+    texts = (text for text in expected.values() if text)
+    return whole | {f"sequence {n}" for text in texts for n in _IDENTITY_SEQUENCE.findall(text)}
 
 
 def _row_violations(
@@ -87,42 +100,60 @@ def _row_violations(
     if not plan.reach_known or after.changed is None or written is None:
         return []
     earlier = before.changed or {}  # the session's counts are kept until they are reported
+    written |= _reach((ledger,), facts) or {_parts(ledger)}  # it may be partitioned
     violations = [
         f"{count - earlier.get(table, 0)} rows of {table} changed, which the migration never writes"
         for table, count in sorted(after.changed.items())
-        if count != earlier.get(table, 0) and table != ledger and _bare(table) not in written
+        if count != earlier.get(table, 0) and not _among(_parts(table), written)
     ]
     violations += [
         f"the storage of {table} was replaced, which the migration does not touch"
         for table, (oid, file) in sorted(before.files.items())
-        if after.files.get(table, (oid, file)) != (oid, file) and table not in touched
+        if after.files.get(table, (oid, file)) != (oid, file)
+        and table not in touched
+        and not _among(_parts(table), written)  # TRUNCATE, REFRESH MATERIALIZED VIEW
     ]
     return violations
 
 
-def _reach(writes: tuple[str, ...], facts: Facts) -> set[str] | None:
-    """Tables (bare names) that writing to `writes` may change, or None where code decides.
+def _reach(writes: tuple[str, ...], facts: Facts) -> set[_Parts] | None:
+    """Tables that writing to `writes` may change, or None where code decides.
 
     Foreign keys pass changes on (CASCADE, SET NULL, SET DEFAULT), and partitions hold the
-    rows of their parent.
+    rows of their parent; a view passes them to the tables of its query.
     """
-    reached = {_bare(name) for name in writes}
-    followers = [(key, text) for key, text in facts.items() if key.kind in _PASSES_ON]
-    grown = True
-    while grown:
-        if any(
-            key.kind in {"trigger", "rule"} and _bare(key.on) in reached for key, _ in followers
-        ):
-            return None
+    reached = {_parts(name) for name in writes}
+    code = {_parts(key.on or key.identity) for key in facts if key.kind in _RUNS_CODE}
+    links = [
+        (_parts(key.on or key.identity), tuple(_sources(text)))
+        for key, text in facts.items()
+        if key.kind in {"constraint", "table"}
+    ]
+    more = reached
+    while more:
         more = {
-            _bare(key.on or key.identity)
-            for key, text in followers
-            if any(_bare(n) in reached for form in _PASSED_FROM for n in form.findall(text))
+            table
+            for table, sources in links
+            if table not in reached and any(_among(source, reached) for source in sources)
         }
-        grown = not more <= reached
-        reached |= more
-    return reached
+        reached = reached | more
+    return None if any(_among(name, reached) for name in code) else reached
 
 
-def _bare(name: str) -> str:
-    return name.rsplit(".", 1)[-1].strip('"').lower()
+def _sources(definition: str) -> Iterator[_Parts]:
+    """The tables whose changes are passed on to the one with this definition."""
+    for found in _PASSED_FROM.finditer(definition):
+        yield from map(_parts, re.findall(_NAME, found[1] or found[2]))
+
+
+def _among(table: _Parts, names: set[_Parts]) -> bool:
+    """Whether one of the names, some without their schema, can mean this table."""
+    return table in names or table[-1:] in names
+
+
+def _parts(name: str) -> _Parts:
+    """A dotted name's identifiers, unquoted."""
+    return tuple(
+        part[1:-1].replace('""', '"') if part.startswith('"') else part
+        for part in _PART.findall(name)
+    )

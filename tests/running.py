@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sidecar.demo import SCHEMA
 from tests.command import ROOT, process_environ
-from tests.incident import SCHEMA
 from tests.postgres import Database
 
 APPLICATION = "migration-sidecar"

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from sidecar import __version__, app
+from sidecar.demo import SCHEMA
 from sidecar.model import Action, FindingName, OutcomeName, Preset
 from sidecar.report import MigrationReport, Report, build
 from tests import incident
 from tests.command import said
-from tests.incident import FAILED, SCHEMA, Mode
+from tests.incident import FAILED, Mode
 from tests.postgres import Database, Server, fresh_database
 from tests.running import run, settings
 
@@ -29,7 +30,8 @@ LEDGER = f"{SCHEMA}._prisma_migrations"
 APPLICATION_ROWS = """
 INSERT INTO momentum.mm_board (id, name, created_at)
 VALUES ('b1', 'Platform', '2025-12-01'), ('b2', 'On call', '2025-12-02');
-INSERT INTO momentum.mm_issue (board_id, title) SELECT 'b1', 'issue ' || n FROM generate_series(1, 3) n;
+INSERT INTO momentum.mm_issue (board_id, title)
+SELECT 'b1', 'issue ' || n FROM generate_series(1, 3) n;
 """
 
 
@@ -158,26 +160,27 @@ def test_incident_ends_as_the_policy_says(
     policy: Preset,
     state: State,
 ) -> None:
-    """Finding, action and exit code follow state and policy; what is repaired is as after a
-    clean run, what is not is untouched; a second run finds nothing to do.
-    """
+    """What is repaired equals a clean run, what is halted is untouched, and once is enough."""
     row = _plant(database, state)
-    ledger, whole = _ledger(database), database.dump()
+    expected = _ending(policy, state.finding)
+    ledger = _ledger(database)
+    untouched = expected.action in {Action.HALT, Action.MARK_ROLLED_BACK}
+    before = _dump(database) if untouched else clean_dump(database.server)
     report = _run(database, folder, policy)
     (migration,) = report.migrations
-    expected = _ending(policy, state.finding)
     assert (report.exit_code, report.outcome, migration.action) == expected
     assert (migration.finding, migration.applied) == (state.finding, state.statements)
     if expected.action is Action.HALT:
-        assert database.dump() == whole
-        return
-    assert migration.done
-    assert migration.proof is not None
-    assert migration.proof.holds
-    _assert_resolved(ledger, _ledger(database), row=row, migration=migration)
-    if expected.action is not Action.MARK_ROLLED_BACK:
-        assert _dump(database) == clean_dump(database.server)
-    _assert_nothing_to_do(database, folder, policy)
+        assert _ledger(database) == ledger
+    else:
+        assert migration.done
+        assert migration.proof is not None
+        assert migration.proof.holds
+        repaired = _ledger(database)
+        _assert_resolved(ledger, repaired, row=row, migration=migration)
+        _assert_nothing_to_do(database, folder, policy)
+        assert _ledger(database) == repaired
+    assert _dump(database) == before
 
 
 def _assert_resolved(
@@ -220,10 +223,8 @@ def _assert_audit(audit: dict[str, Any], migration: MigrationReport) -> None:
 
 
 def _assert_nothing_to_do(database: Database, folder: Path, policy: Preset) -> None:
-    whole = database.dump()
     again = _run(database, folder, policy)
     assert (again.exit_code, again.outcome, again.migrations) == (0, OutcomeName.HEALTHY, ())
-    assert database.dump() == whole
 
 
 # --- the same through the command ------------------------------------------------
@@ -257,9 +258,7 @@ SCHEDULED = "SELECT * FROM momentum.mm_scheduled_issue ORDER BY id"
 def test_rebuild_moves_rows_aside_and_says_how_they_come_back(
     database: Database, folder: Path, clean_dump: Callable[[Server], str], statements: int
 ) -> None:
-    """Rows in a table that is rebuilt are kept in quarantine; the SQL of the report restores
-    them.
-    """
+    """Rows in a table that is rebuilt are quarantined; the SQL in the report restores them."""
     _plant(database, State(Mode.KILLED, statements))
     database.execute(SCHEDULED_ROWS)
     rows = database.execute(SCHEDULED)
@@ -267,7 +266,7 @@ def test_rebuild_moves_rows_aside_and_says_how_they_come_back(
     assert (report.exit_code, report.outcome) == (0, OutcomeName.REPAIRED)
     assert database.execute(SCHEDULED) == []
     assert database.dump(SCHEMA, exclude_tables=(LEDGER,)) in clean_dump(database.server)
-    (restore,) = set(_restoring(report))
+    (restore,) = _restoring(report)
     database.execute(restore)
     assert database.execute(SCHEDULED) == rows
     _assert_nothing_to_do(database, folder, Preset.REBUILD)
@@ -294,10 +293,8 @@ def test_rebuild_of_a_complete_migration_keeps_its_rows(
 
 
 def _restoring(report: Report) -> Iterator[str]:
-    """The SQL that brings rows back, as the steps of the plan name it."""
-    (migration,) = report.migrations
-    assert migration.plan is not None
-    for step in migration.plan.steps:
-        _, found, sql = step.reason.partition("bring them back with: ")
-        if found and sql.startswith("INSERT"):
-            yield sql
+    """The SQL that brings rows back, as the report's next steps (and so the log) name it."""
+    for step in report.next_steps:
+        _, found, sql = step.partition("keeps the rows of momentum.mm_scheduled_issue; ")
+        assert found
+        yield sql.removeprefix("bring them back with: ")

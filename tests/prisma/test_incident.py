@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from tests.prisma_cli import PrismaProject, batch_deploy, native_split_deploy
 
 pytestmark = pytest.mark.prisma
 
+Copy = Callable[[Database], Database]
 PATIENCE_S = 30
 BOARD = "INSERT INTO momentum.mm_board (id, name) VALUES ('b1', 'Platform')"
 
@@ -62,7 +63,7 @@ def deployed(ready: Database, tmp_path_factory: pytest.TempPathFactory) -> Datab
 
 
 def _failed(deployed: Database, path: Path, cause: Cause) -> Database:
-    database = deployed.clone()
+    database = deployed.clone()  # gone with the original
     database.execute(cause.plant)
     assert _project(path, database).deploy().exit_code == 1
     database.execute(cause.remove)
@@ -88,6 +89,15 @@ def clean(deployed: Database) -> str:
     for statement in FAILED.statements:
         database.execute(statement)
     return _content(database)
+
+
+@pytest.fixture
+def copy() -> Iterator[Copy]:
+    """Makes copies of a database for one test."""
+    with ExitStack() as stack:
+        yield lambda original: stack.enter_context(
+            fresh_database(original.server, template=original.name)
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +178,7 @@ def _rebuild_by_hand(project: PrismaProject, database: Database) -> None:
     ("policy", "by_hand"), [("forward", _resume_by_hand), ("rebuild", _rebuild_by_hand)]
 )
 def test_repair_is_what_the_hand_repair_leaves(
+    copy: Copy,
     partly: Database,
     clean: str,
     tmp_path: Path,
@@ -175,7 +186,7 @@ def test_repair_is_what_the_hand_repair_leaves(
     by_hand: Callable[[PrismaProject, Database], None],
 ) -> None:
     """Database and ledger end as by hand with `migrate resolve`; then Prisma is content."""
-    ours, twin = partly.clone(), partly.clone()
+    ours, twin = copy(partly), copy(partly)
     project = _project(tmp_path / "ours", ours)
     ended = _sidecar(project, "run", SIDECAR_POLICY=policy)
     assert ended.code == 0, ended.err
@@ -188,10 +199,10 @@ def test_repair_is_what_the_hand_repair_leaves(
 
 
 def test_ledger_policy_leaves_the_work_to_prisma(
-    nothing: Database, clean: str, tmp_path: Path
+    copy: Copy, nothing: Database, clean: str, tmp_path: Path
 ) -> None:
     """Nothing was applied: the row is marked rolled back, and the next real deploy applies it."""
-    ours, twin = nothing.clone(), nothing.clone()
+    ours, twin = copy(nothing), copy(nothing)
     project = _project(tmp_path / "ours", ours)
     ended = _sidecar(project, "run", SIDECAR_POLICY="ledger")
     assert ended.code == 0, ended.err
@@ -203,9 +214,11 @@ def test_ledger_policy_leaves_the_work_to_prisma(
     _agrees(project)
 
 
-def test_forward_applies_what_left_nothing(nothing: Database, clean: str, tmp_path: Path) -> None:
+def test_forward_applies_what_left_nothing(
+    copy: Copy, nothing: Database, clean: str, tmp_path: Path
+) -> None:
     """Nothing was applied: the whole script runs, and Prisma finds it applied."""
-    ours = nothing.clone()
+    ours = copy(nothing)
     project = _project(tmp_path / "ours", ours)
     ended = _sidecar(project, "run")
     assert ended.code == 0, ended.err
@@ -214,9 +227,9 @@ def test_forward_applies_what_left_nothing(nothing: Database, clean: str, tmp_pa
 
 
 @pytest.mark.parametrize("policy", ["observe", "ledger"])
-def test_halt_changes_nothing(partly: Database, tmp_path: Path, policy: str) -> None:
+def test_halt_changes_nothing(copy: Copy, partly: Database, tmp_path: Path, policy: str) -> None:
     """Where the policy allows no repair the database stays as it is: Prisma still says P3009."""
-    ours = partly.clone()
+    ours = copy(partly)
     project = _project(tmp_path / "ours", ours)
     before = ours.dump()
     assert _sidecar(project, "run", SIDECAR_POLICY=policy).code == 3
@@ -242,10 +255,10 @@ ENGINES = {"batch": _batch, "split": _split}
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("policy", ["forward", "rebuild"])
 def test_repair_after_a_native_engine(
-    deployed: Database, clean: str, tmp_path: Path, engine: str, policy: str
+    copy: Copy, deployed: Database, clean: str, tmp_path: Path, engine: str, policy: str
 ) -> None:
     """A batch left nothing, statements one by one left three: repaired, and Prisma is content."""
-    ours = deployed.clone()
+    ours = copy(deployed)
     ours.execute(TARGET_MISSING.plant)
     ENGINES[engine](ours.connect())
     ours.execute(TARGET_MISSING.remove)
@@ -258,10 +271,10 @@ def test_repair_after_a_native_engine(
 
 @pytest.mark.parametrize(("engine", "code"), [("batch", 0), ("split", 3)])
 def test_ledger_policy_after_a_native_engine(
-    deployed: Database, clean: str, tmp_path: Path, engine: str, code: int
+    copy: Copy, deployed: Database, clean: str, tmp_path: Path, engine: str, code: int
 ) -> None:
     """A batch that left nothing is Prisma's again; half a migration is nobody's: exit 3."""
-    ours = deployed.clone()
+    ours = copy(deployed)
     ours.execute(TARGET_MISSING.plant)
     ENGINES[engine](ours.connect())
     ours.execute(TARGET_MISSING.remove)
@@ -311,31 +324,34 @@ SITUATIONS = {
     ),
     "no ledger": Situation(("DROP TABLE momentum._prisma_migrations",)),
     "no schema": Situation(("DROP SCHEMA momentum CASCADE",)),
-    "foreign provider": Situation((_attempt(1),), other="provider = \"mysql\"\n"),
+    "foreign provider": Situation((_attempt(1),), other='provider = "mysql"\n'),
 }
 
 
 @pytest.mark.parametrize("flag", ["applied", "rolled_back"])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_resolve_does_what_prismas_does(
-    deployed: Database, tmp_path: Path, situation: str, flag: str
+    copy: Copy, deployed: Database, tmp_path: Path, situation: str, flag: str
 ) -> None:
-    """Same rows afterwards, or the same refusal under the same code."""
+    """Same rows afterwards, or the same refusal under the same code, and then nothing changed."""
     given = SITUATIONS[situation]
-    ours, twin = deployed.clone(), deployed.clone()
+    ours, twin = copy(deployed), copy(deployed)
     for database in (ours, twin):
         for statement in given.attempts:
             database.execute(statement)
     project, theirs = _project(tmp_path / "ours", ours), _project(tmp_path / "twin", twin)
     for each in (project, theirs):
         _arrange(each, given)
+    before = _everything(ours)
     exit_code, output = theirs.resolve(**{flag: FAILED.name})
     ended = _sidecar(project, "resolve", f"--{flag.replace('_', '-')}", FAILED.name)
     assert (ended.code == 0) is (exit_code == 0), (output, ended.err)
     if exit_code:
         event: str = ended.lines[0]["event"]
         assert event.partition(":")[0].lower() in output.lower()
-    assert _everything(ours) == _everything(twin)
+        assert _everything(ours) == before
+    else:
+        assert _everything(ours) == _everything(twin)
 
 
 def _arrange(project: PrismaProject, given: Situation) -> None:
@@ -364,7 +380,7 @@ def _until(database: Database, query: str, *params: object) -> None:
 
 AT_THE_FOREIGN_KEY = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
-    " AND wait_event_type = 'Lock' AND query LIKE 'ALTER TABLE%mm!_scheduled!_issue%' ESCAPE '!'"
+    " AND wait_event_type = 'Lock' AND query LIKE '%ALTER TABLE%mm!_scheduled!_issue%' ESCAPE '!'"
 )
 SIDECAR_TRIES = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
@@ -384,9 +400,7 @@ def _deploying(project: PrismaProject) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _sidecar_running(
-    project: PrismaProject, **variables: str
-) -> Iterator[subprocess.Popen[str]]:
+def _sidecar_running(project: PrismaProject, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`migration-sidecar run`, started and not waited for."""
     with subprocess.Popen(
         [sys.executable, "-m", "sidecar", "run"],
@@ -431,10 +445,10 @@ ORPHANS = {
 
 @pytest.mark.parametrize("orphan", ORPHANS)
 def test_killed_deploy_is_judged_when_its_backend_has_ended(
-    deployed: Database, clean: str, tmp_path: Path, orphan: str
+    copy: Copy, deployed: Database, clean: str, tmp_path: Path, orphan: str
 ) -> None:
     """The server works on for a dead client: the sidecar waits, then finds what really happened."""
-    ours = deployed.clone()
+    ours = copy(deployed)
     project = _project(tmp_path / "ours", ours)
     report = tmp_path / "report.json"
     with _at_the_foreign_key(ours, project) as (deploy, blocker):
@@ -452,9 +466,9 @@ def test_killed_deploy_is_judged_when_its_backend_has_ended(
     _agrees(project)
 
 
-def test_killed_deploy_in_a_slow_statement(deployed: Database, tmp_path: Path) -> None:
+def test_killed_deploy_in_a_slow_statement(copy: Copy, deployed: Database, tmp_path: Path) -> None:
     """A sleeping statement outlives its client as well; what stood after it never ran."""
-    ours = deployed.clone()
+    ours = copy(deployed)
     project = PrismaProject.create(tmp_path / "ours", ours.url(schema=SCHEMA))
     for migration in BEFORE:
         project.write_migration(migration.name, migration.sql)
@@ -477,9 +491,11 @@ def test_killed_deploy_in_a_slow_statement(deployed: Database, tmp_path: Path) -
     _agrees(project)
 
 
-def test_running_deploy_is_left_alone(deployed: Database, clean: str, tmp_path: Path) -> None:
+def test_running_deploy_is_left_alone(
+    copy: Copy, deployed: Database, clean: str, tmp_path: Path
+) -> None:
     """A migration that is still running looks failed and is not: found running, then healthy."""
-    ours = deployed.clone()
+    ours = copy(deployed)
     project = _project(tmp_path / "ours", ours)
     with _at_the_foreign_key(ours, project) as (deploy, blocker):
         status = _sidecar(project, "status", "--json")
