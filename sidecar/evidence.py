@@ -29,7 +29,7 @@ _EXISTED = frozenset({"42P06", "42P07", "42701", "42710", "42723"})
 _MAY_CHANGE_ROWS = re.compile(r"\b(USING|RESTART)\b|\bDROP\b.*\bADD\b", re.IGNORECASE | re.DOTALL)
 """In an ALTER that leaves the definition as it was: rows are computed anew, or a counter is."""
 
-_UNSEEN = re.compile(r"\b(OWNER\s+TO|SECURITY\s+LABEL|OPTIONS)\b", re.IGNORECASE)
+_UNSEEN = re.compile(r"\b(OWNER\s+TO|GRANT|REVOKE|SECURITY\s+LABEL|OPTIONS)\b", re.IGNORECASE)
 """In a change that no fact shows; to make it once more is harmless, to leave it out is not."""
 
 

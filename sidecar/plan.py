@@ -136,7 +136,7 @@ def _hazard(statement: Statement) -> Hazard:
         case Nature.DATA:
             return Hazard.DATA
         case Nature.CATALOG:
-            drops = "DROP" in statement.sql.upper().split()
+            drops = re.search(r"\bDROP\b", statement.sql, re.IGNORECASE)
             return Hazard.DROPS if drops else Hazard.LOCKS
         case Nature.SESSION | Nature.CONTROL | Nature.NOTHING:
             return Hazard.NONE

@@ -27,7 +27,7 @@ from sidecar.log import Log
 from sidecar.model import Finding, Outcome
 from sidecar.opening import World
 from tests.incident import Migration, Mode, plant, write_migrations
-from tests.postgres import Database
+from tests.postgres import Database, Role
 
 ROOT = Path(__file__).parents[1]
 QUICK = {"SIDECAR_WAIT_TIMEOUT": "10s", "SIDECAR_LOGIN_GRACE": "0s", "SIDECAR_BUSY_TIMEOUT": "1s"}
@@ -85,10 +85,15 @@ class Scene:
         *before: Migration,
         mode: Mode = Mode.KILLED,
         schema: str = "public",
+        role: Role | None = None,
     ) -> str:
-        """Write the folder and leave the database after so many statements of `failed`."""
+        """Write the folder and leave the database after so many statements of `failed`.
+
+        What is made belongs to `role`, or else to the superuser.
+        """
         write_migrations(self.folder, (*before, failed))
         with self.database.connect() as connection:
+            connection.execute(f"SET SESSION AUTHORIZATION {role.name if role else 'DEFAULT'}")
             return plant(
                 connection,
                 statements=statements,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -18,7 +17,7 @@ from sidecar.model import OutcomeName
 from sidecar.script import parse
 from tests import incident
 from tests.command import said
-from tests.incident import BEFORE, Migration, Mode
+from tests.incident import BEFORE, Migration
 from tests.postgres import Database, Server, fresh_database
 from tests.running import settings
 
@@ -80,7 +79,7 @@ REVOKE SELECT ON "mm_board" FROM PUBLIC;
 GRANT SELECT ("id", "name") ON "mm_board" TO PUBLIC;
 """,
     "guarded block": """
-DO $$ BEGIN CREATE TYPE "Level" AS ENUM ('LOW', 'HIGH'); EXCEPTION WHEN duplicate_object THEN null; END $$;
+DO $$ BEGIN CREATE TYPE "Level" AS ENUM ('LOW'); EXCEPTION WHEN duplicate_object THEN null; END $$;
 ALTER TABLE "mm_issue" ADD COLUMN "level" "Level";
 """,
     "if not exists": """
@@ -107,7 +106,8 @@ ALTER TABLE "mm_issue" ALTER COLUMN "ticket" SET DEFAULT nextval('"ticket"');
 ALTER SEQUENCE "ticket" OWNED BY "mm_issue"."ticket";
 """,
     "materialized view": """
-CREATE MATERIALIZED VIEW "count_by_board" AS SELECT "board_id", count(*) AS n FROM "mm_issue" GROUP BY 1;
+CREATE MATERIALIZED VIEW "count_by_board" AS
+  SELECT "board_id", count(*) AS n FROM "mm_issue" GROUP BY 1;
 CREATE UNIQUE INDEX "count_by_board_key" ON "count_by_board" ("board_id");
 """,
     "generated column": """
@@ -116,8 +116,9 @@ CREATE INDEX "mm_issue_shout_idx" ON "mm_issue" ("shout");
 """,
     "unique index and foreign key": """
 CREATE UNIQUE INDEX "mm_board_name_key" ON "mm_board" ("name");
-CREATE TABLE "alias" ("name" TEXT NOT NULL, "of" TEXT NOT NULL, CONSTRAINT "alias_pkey" PRIMARY KEY ("name"));
-ALTER TABLE "alias" ADD CONSTRAINT "alias_of_fkey" FOREIGN KEY ("of") REFERENCES "mm_board" ("name");
+CREATE TABLE "alias" ("name" TEXT NOT NULL, "of" TEXT NOT NULL);
+ALTER TABLE "alias" ADD CONSTRAINT "alias_of_fkey"
+  FOREIGN KEY ("of") REFERENCES "mm_board" ("name");
 """,
     "backfill": """
 ALTER TABLE "mm_issue" ADD COLUMN "slug" TEXT;
@@ -157,15 +158,32 @@ REFRESH MATERIALIZED VIEW "titles";
 }
 
 
-class Refused(NamedTuple):
-    """A state that is left to a person, and words of the reason."""
+UPDATE = "the catalog cannot show whether these statements ran: 2 (line 2, UPDATE)"
+INSERT = "the catalog cannot show whether these statements ran: 2 (line 2, INSERT)"
+TWICE = "the catalog cannot show whether these statements ran: 1 (line 1, ALTER TABLE), 2 (line 2, "
+USING = "the catalog cannot show whether these statements ran: 1 (line 1, ALTER TABLE)"
+RESTART = "the catalog cannot show whether these statements ran: 1 (line 1, ALTER SEQUENCE)"
+REFRESH = (
+    "the catalog cannot show whether these statements ran: 3 (line 3, REFRESH MATERIALIZED VIEW)"
+)
 
-    shape: str
-    statements: int
-    because: str
-
-
-REFUSED: tuple[Refused, ...] = ()
+REFUSED = {
+    # To run it twice may not be the same as once, and rows hold no trace of it.
+    ("backfill", 1): UPDATE,
+    ("backfill", 2): UPDATE,
+    ("rows of its own", 1): INSERT,
+    ("rows of its own", 2): INSERT,
+    ("values converted in place", 0): USING,
+    ("values converted in place", 1): USING,
+    ("sequence restarted", 0): RESTART,
+    ("sequence restarted", 1): RESTART,
+    ("view refreshed", 2): REFRESH,
+    ("view refreshed", 3): REFRESH,
+    # Before and after, the column has the same definition; its rows have not.
+    ("column made again", 0): TWICE,
+    ("column made again", 2): TWICE,
+}
+"""States that are left to a person, by shape and statements, with words of the reason."""
 
 
 def _migration(shape: str) -> Migration:
@@ -214,13 +232,12 @@ def test_repaired_exactly_or_left_alone(
         incident.start(connection, failed)
         for statement in failed.statements[:statements]:
             incident.run(connection, statement, SCHEMA)
-    before = database.dump()
+    reason = REFUSED.get((shape, statements))
+    before = database.dump() if reason else ""
     done = said(app.run, settings(database, folder, SIDECAR_POLICY="forward"))
     assert done.outcome is not None, done.what
-    print(shape, statements, done.code, done.what)
-    reason = next((r.because for r in REFUSED if r[:2] == (shape, statements)), None)
     if reason is None:
-        assert (done.code, done.outcome.name) == (0, OutcomeName.REPAIRED)
+        assert (done.code, done.outcome.name) == (0, OutcomeName.REPAIRED), done.what
         assert _dump(database) == clean_dump(database.server, shape)
     else:
         assert (done.code, done.outcome.name) == (3, OutcomeName.HALTED)

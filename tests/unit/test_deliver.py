@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -97,11 +98,12 @@ def write_unprivileged(path: Path) -> str:
 
 
 @pytest.fixture
-def closed_folder(tmp_path: Path) -> Path:
-    """A folder in which only root may create files."""
+def closed_folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which only root may create files, and which others may reach."""
     folder = tmp_path / "closed"
     folder.mkdir()
-    for path in (folder, *folder.parents[:3]):
+    above = len(tmp_path_factory.getbasetemp().parents) - len(Path(gettempdir()).parents)
+    for path in (folder, tmp_path, *tmp_path.parents[:above]):
         path.chmod(0o755 if IS_ROOT else path.stat().st_mode)
     folder.chmod(0o555)
     return folder

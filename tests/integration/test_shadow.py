@@ -1,0 +1,318 @@
+"""Where a shadow comes from, and histories that are hard to replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from sidecar.errors import ExitCode
+from sidecar.model import FindingName
+from sidecar.shadow import MARK, PREFIX
+from tests.command import Said, Scene, shadows, unchanged
+from tests.incident import Migration
+from tests.integration.test_ledger_and_folder import assert_like_a_clean_run, outcome
+from tests.postgres import Database, Server, Servers, fresh_database
+
+INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL);\n")
+TAGS = Migration(
+    "2_tags", "CREATE TABLE tag (id int NOT NULL);\nCREATE INDEX tag_id ON tag (id);\n"
+)
+
+
+@pytest.fixture
+def scene(latest_database: Database, tmp_path: Path) -> Scene:
+    """A database of its own, and a folder that tests fill."""
+    return Scene(latest_database, tmp_path / "migrations")
+
+
+@pytest.fixture
+def given(latest: Server) -> Iterator[Database]:
+    """An empty database to name in SHADOW_DATABASE_URL."""
+    with fresh_database(latest) as database:
+        yield database
+
+
+def as_role(scene: Scene, *, createdb: bool) -> dict[str, str]:
+    """Plant as a plain role that owns the database; the settings to log in as that role."""
+    role = scene.database.role(createdb=createdb)
+    public = scene.database.server.major < 15  # from then on the owner of a database owns public
+    if public:
+        scene.database.execute(f"ALTER SCHEMA public OWNER TO {role.name}")
+    scene.plant(1, TAGS, INIT, role=role)
+    url = scene.database.url(user=role.name, password=role.password, schema="public")
+    return {"DATABASE_URL": url}
+
+
+# --- the ladder ---------------------------------------------------------------------
+
+
+def test_a_role_with_createdb_needs_nothing_else(database: Database, tmp_path: Path) -> None:
+    """CREATEDB is enough: a shadow on the same server, gone afterwards."""
+    scene = Scene(database, tmp_path / "migrations")
+    ended = scene.run(**as_role(scene, createdb=True), SIDECAR_SHADOW="server")
+    assert outcome(ended) == (0, "repaired")
+    assert shadows(database) == []
+
+
+def test_without_createdb_the_private_server_serves(database: Database, tmp_path: Path) -> None:
+    """A private PostgreSQL 18: repaired where it compares, else undetermined and untouched."""
+    scene = Scene(database, tmp_path / "migrations")
+    login = as_role(scene, createdb=False)
+    if database.server.major == 18:
+        assert outcome(scene.run(**login)) == (0, "repaired")
+        assert_like_a_clean_run(scene, INIT, TAGS)
+        return
+    with unchanged(database):
+        ended = scene.run(**login)
+    assert outcome(ended) == (3, "halted")
+    assert ended.finding.name is FindingName.UNDETERMINED
+    assert "another major version" in ended.finding.missing[0]
+
+
+def test_a_private_server_of_another_version_is_no_guess(scene: Scene) -> None:
+    """Where both versions spell the touched facts alike, another version is good enough."""
+    add = Migration("2_add", "ALTER TABLE item ADD COLUMN a int;\nCREATE INDEX a ON item (a);\n")
+    scene.plant(1, add, INIT)
+    assert outcome(scene.run(SIDECAR_SHADOW="embedded")) == (0, "repaired")
+    assert_like_a_clean_run(scene, INIT, add)
+
+
+@pytest.mark.parametrize("rung", ["none", "server"])
+def test_without_a_shadow_the_three_ways_are_named(scene: Scene, rung: str) -> None:
+    """No shadow, no finding: the missing right is named, and the three ways to a shadow."""
+    login = as_role(scene, createdb=False)
+    with unchanged(scene.database):
+        ended = scene.run(**login, SIDECAR_SHADOW=rung)
+    assert outcome(ended) == (3, "halted")
+    assert ended.finding.name is FindingName.UNDETERMINED
+    (missing,) = ended.finding.missing
+    for way in ("CREATEDB", "SHADOW_DATABASE_URL", "private PostgreSQL"):
+        assert way in missing
+    assert ("switched off" if rung == "none" else "lacks CREATEDB") in missing
+
+
+# --- SHADOW_DATABASE_URL ------------------------------------------------------------
+
+
+def with_given(scene: Scene, url: str) -> Said:
+    return scene.run(SHADOW_DATABASE_URL=url)
+
+
+@pytest.mark.parametrize("spelling", ["same", "localhost", "socket"])
+def test_the_live_database_is_no_shadow(scene: Scene, spelling: str) -> None:
+    """However it is spelled, the database itself is refused: exit 2, nothing touched."""
+    scene.plant(1, TAGS, INIT)
+    url, server = scene.database.url(), scene.database.server
+    url = {
+        "same": url,
+        "localhost": url.replace("127.0.0.1", "localhost"),
+        "socket": f"{url}?host={quote(str(server.socket_dir), safe='')}",
+    }[spelling]
+    with unchanged(scene.database):
+        ended = with_given(scene, url)
+    assert ended.code == ExitCode.USAGE
+    assert "SHADOW_DATABASE_URL leads to the database it should be a shadow of" in ended.what
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "CREATE TABLE t (id int)",
+        "CREATE TYPE t AS ENUM ('a')",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1",
+        "CREATE SCHEMA app",
+    ],
+)
+def test_a_database_in_use_is_no_shadow(scene: Scene, given: Database, held: str) -> None:
+    """A database which holds anything is refused and left alone: exit 2."""
+    scene.plant(1, TAGS, INIT)
+    given.execute(held.replace("RETURN 1", "AS 'SELECT 1'"))
+    with unchanged(scene.database), unchanged(given):
+        ended = with_given(scene, given.url())
+    assert ended.code == ExitCode.USAGE
+    assert "is not empty" in ended.what
+
+
+def test_a_given_database_is_used_and_left_empty(scene: Scene, given: Database) -> None:
+    """An empty database serves, run after run, and is as empty afterwards."""
+    with unchanged(given):
+        for _ in range(2):
+            scene.plant(1, TAGS, INIT)
+            assert outcome(with_given(scene, given.url())) == (0, "repaired")
+            scene.database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            remove(scene.folder)
+
+
+def remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_a_given_database_serves_a_plain_role(database: Database, tmp_path: Path) -> None:
+    """A role that owns both databases and may do nothing else can use it, on every version."""
+    scene = Scene(database, tmp_path / "migrations")
+    role = database.role(createdb=False)
+    with fresh_database(database.server) as given:
+        for each in (database, given):
+            each.execute(f"ALTER DATABASE {each.name} OWNER TO {role.name}")
+            each.execute(f"GRANT ALL ON SCHEMA public TO {role.name}")
+        scene.plant(1, TAGS, INIT, role=role)
+        urls = {
+            name: each.url(user=role.name, password=role.password)
+            for name, each in (("DATABASE_URL", database), ("SHADOW_DATABASE_URL", given))
+        }
+        with unchanged(given):
+            assert outcome(scene.run(**urls)) == (0, "repaired")
+            assert outcome(scene.run(**urls)) == (0, "healthy")
+
+
+def test_extensions_of_a_given_database_stay(scene: Scene, given: Database) -> None:
+    """What an administrator installed there, because the role may not, is not taken away."""
+    citext = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code citext NOT NULL);\n")
+    for database in (scene.database, given):
+        database.execute("CREATE EXTENSION citext")
+    scene.plant(1, TAGS, citext)
+    with unchanged(given):
+        assert outcome(with_given(scene, given.url())) == (0, "repaired")
+
+
+def test_what_a_killed_run_left_in_a_given_database_goes(scene: Scene, given: Database) -> None:
+    """Our mark says that what is there is ours: it is removed, and the database is used."""
+    scene.plant(1, TAGS, INIT)
+    empty = given.dump()
+    given.execute("CREATE SCHEMA migration_sidecar_shadow; CREATE TABLE tag (); CREATE SCHEMA app")
+    assert outcome(with_given(scene, given.url())) == (0, "repaired")
+    assert given.dump() == empty
+
+
+def test_a_given_database_that_cannot_be_reached(scene: Scene) -> None:
+    """A wrong URL of the shadow is said, and nothing is done."""
+    scene.plant(1, TAGS, INIT)
+    with unchanged(scene.database):
+        ended = with_given(scene, "postgresql://u@127.0.0.1:1/d")
+    assert outcome(ended) == (3, "halted")
+    assert "the shadow database cannot be reached" in ended.finding.missing[0]
+
+
+# --- leftovers on the server --------------------------------------------------------
+
+
+def test_shadows_of_killed_runs_are_dropped(scene: Scene) -> None:
+    """The next run drops what killed runs for this very database left, and nothing else."""
+    scene.plant(1, TAGS, INIT)
+    server = scene.database.server
+    oid = scene.database.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
+    mine, bare = f"{PREFIX}{oid[0][0]}_dead", f"{PREFIX}{oid[0][0]}_bare"
+    others = [f"{PREFIX}1_other", f"{PREFIX}{oid[0][0]}_foreign"]
+    try:
+        for name in (mine, bare, *others):
+            server.run_sql(f"CREATE DATABASE {name} TEMPLATE template0")
+        server.run_sql(f"COMMENT ON DATABASE {mine} IS '{MARK}'")
+        server.run_sql(f"COMMENT ON DATABASE {others[1]} IS 'somebody needs this'")
+        assert outcome(scene.run()) == (0, "repaired")
+        left = server.run_sql("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
+        assert sorted(name for (name,) in left if name in (mine, bare, *others)) == sorted(others)
+    finally:
+        for name in (mine, bare, *others):
+            server.run_sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+# --- histories ----------------------------------------------------------------------
+
+ENUM = "CREATE TYPE mood AS ENUM ('sad');\n"
+HISTORIES = {
+    "CREATE EXTENSION": (
+        'CREATE EXTENSION IF NOT EXISTS "citext";\nCREATE EXTENSION "pgcrypto";\n'
+        "CREATE TABLE item (id uuid DEFAULT gen_random_uuid(), code citext, salt text DEFAULT gen_salt('md5'));\n"
+    ),
+    "extension in a schema": (
+        "CREATE SCHEMA ext;\nCREATE EXTENSION citext SCHEMA ext;\n"
+        "CREATE TABLE item (code ext.citext NOT NULL);\n"
+    ),
+    "CONCURRENTLY": (
+        "CREATE TABLE item (code text);\nCREATE INDEX CONCURRENTLY item_code ON item (code);\n"
+        "DROP INDEX CONCURRENTLY item_code;\n"
+    ),
+    "enum value used at once": (
+        f"{ENUM}ALTER TYPE mood ADD VALUE 'glad';\n"
+        "CREATE TABLE item (code mood DEFAULT 'glad');\n"
+    ),
+    "blocks": (
+        "BEGIN;\nCREATE TABLE item (code text);\nCOMMIT;\n"
+        "BEGIN;\nALTER TABLE item ADD COLUMN more int;\nCOMMIT;\n"
+    ),
+    "a block that is taken back": (
+        "CREATE TABLE item (code text);\nBEGIN;\nDROP TABLE item;\nROLLBACK;\n"
+    ),
+    "baseline of pg_dump": (
+        "SET statement_timeout = 0;\nSET client_encoding = 'UTF8';\n"
+        "SELECT pg_catalog.set_config('search_path', '', false);\nSET row_security = off;\n"
+        "CREATE TABLE public.item (code text);\n"
+    ),
+    "reads the ledger": (
+        "CREATE TABLE item (code text);\nINSERT INTO item SELECT migration_name FROM _prisma_migrations;\n"
+    ),
+    "needs rows": (
+        "CREATE TABLE item (code text);\n"
+        "INSERT INTO item SELECT 'x' FROM item HAVING count(*) > 0 AND 1 / count(*) > 0;\n"
+    ),
+    "a role that is on the server": (
+        "CREATE TABLE item (code text);\nGRANT SELECT ON item TO PUBLIC;\n"
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;\n"
+    ),
+    "functions and triggers": (
+        "CREATE TABLE item (code text);\n"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;\n"
+        "CREATE TRIGGER t BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION f();\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_histories_that_are_hard_to_replay(scene: Scene, history: str) -> None:
+    """What one message cannot hold, or an empty database cannot run, is replayed all the same."""
+    init = Migration("1_init", HISTORIES[history])
+    user = Migration(
+        "2_use", "ALTER TABLE item ADD COLUMN more2 int;\nCREATE INDEX item_code_idx ON item (code);\n"
+    )
+    scene.plant(1, user, init)
+    assert outcome(scene.run()) == (0, "repaired")
+    assert_like_a_clean_run(scene, init, user)
+
+
+def test_an_enum_value_of_the_history_is_used_later(scene: Scene) -> None:
+    """A value that one migration adds and the failed one uses."""
+    init, add = Migration("1_init", ENUM), Migration("2_add", "ALTER TYPE mood ADD VALUE 'glad';\n")
+    use = Migration(
+        "3_use",
+        "CREATE TABLE item (code mood DEFAULT 'glad');\nCREATE INDEX i ON item (code);\n",
+    )
+    scene.plant(1, use, init, add)
+    assert outcome(scene.run()) == (0, "repaired")
+    assert_like_a_clean_run(scene, init, add, use)
+
+
+def test_an_extension_beside_the_history(scene: Scene) -> None:
+    """What an administrator installed by hand is installed on the shadow too."""
+    scene.database.execute("CREATE EXTENSION citext")
+    citext = Migration("1_init", "CREATE TABLE item (code citext NOT NULL);\n")
+    scene.plant(1, TAGS, citext)
+    assert outcome(scene.run()) == (0, "repaired")
+
+
+def test_an_extension_that_the_shadow_lacks(servers: Servers, tmp_path: Path) -> None:
+    """The private server has no pgcrypto: the statement that needs it is named, nothing is done."""
+    with fresh_database(servers[18]) as database:
+        scene = Scene(database, tmp_path / "migrations")
+        salted = Migration(
+            "2_salted",
+            "CREATE TABLE tag (id int);\nALTER TABLE tag ADD COLUMN salt text DEFAULT gen_salt('md5');\n",
+        )
+        scene.plant(1, salted, Migration("1_init", 'CREATE EXTENSION "pgcrypto";\n'))
+        with unchanged(database):
+            ended = scene.run(SIDECAR_SHADOW="embedded")
+    assert ended.finding.name is FindingName.UNDETERMINED
+    assert "statement 2 (line 2, ALTER TABLE) fails on the shadow" in ended.finding.missing[0]

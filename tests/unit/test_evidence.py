@@ -1,0 +1,208 @@
+"""What the ledger and the logs prove, and what they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.evidence import (
+    LoggedError,
+    by_equivalence,
+    by_logged_error,
+    by_steps_count,
+    logged_error,
+    object_existed,
+)
+from tests.unit.builders import adapter_log, ledger_row, native_log, replay, script_of, table
+
+UNIQUE = "Unique constraint failed: mm_board_name_key"
+EXISTS = 'Error querying the database: ERROR: relation "t" already exists'
+
+# id: the logs, the SQLSTATE that they prove ('' without a code), None where they prove nothing
+LOGS = {
+    "none": (None, None),
+    "empty": ("", None),
+    "baseline": ("by hand", None),
+    "native": (native_log("23505"), "23505"),
+    "native-letters": (native_log("0A000"), "0A000"),
+    "native-in-colour": ("\x1b[1mDatabase error code: 42P07\x1b[0m\n", "42P07"),
+    "native-crlf": (native_log("23505").replace("\n", "\r\n"), "23505"),
+    "native-old": ('db error: ERROR\nDbError { code: SqlState("55P04") }', "55P04"),
+    "native-state-only": ("DbError { code: SqlState(E42704), detail: None }", "42704"),
+    "line-lost": (native_log("08006"), None),
+    "shutdown": (native_log("57P01"), None),
+    "cancelled": (native_log("57014"), None),
+    "aborted-block": (native_log("25P02"), None),
+    "no-database-error": (native_log("none", "connection closed"), None),
+    "none-although-the-message-has-one": (
+        native_log("none", "Database error code: 23505"),
+        None,
+    ),
+    "first-code-is-the-engine's": (
+        native_log("22023", "ERROR: he wrote\nDatabase error code: 57P01"),
+        "22023",
+    ),
+    "code-in-a-sentence": ("it said Database error code: 23505 yesterday", None),
+    "adapter-unique": (adapter_log(UNIQUE), ""),
+    "adapter-null": (adapter_log("Null constraint failed: "), ""),
+    "adapter-foreign-key": (adapter_log("Foreign key constraint failed: f"), ""),
+    "adapter-no-table": (adapter_log("No such table: momentum.mm_board"), ""),
+    "adapter-no-column": (adapter_log("Error accessing result set, column not found: z"), ""),
+    "adapter-other": (adapter_log(EXISTS), ""),
+    "adapter-in-colour": (adapter_log(f"\x1b[31m{EXISTS}\x1b[0m"), ""),
+    "adapter-line-lost": (
+        adapter_log("Error querying the database: FATAL: terminating connection"),
+        None,
+    ),
+    "adapter-quoted": (adapter_log(f"somebody wrote: {UNIQUE}"), None),
+}
+
+
+@pytest.mark.parametrize("case", LOGS)
+def test_the_logs_prove_a_refused_statement_only_where_they_say_so(case: str) -> None:
+    """An error of a statement is read in all formats; a lost connection is no proof."""
+    logs, expected = LOGS[case]
+    found = logged_error(logs)
+    assert (found.sqlstate if found else None) == expected
+    assert found is None or found.says
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading_of_logs(text: str) -> None:
+    """Whatever stands in `logs`, it is an error or it is none."""
+    assert logged_error(text) is None or logged_error(text) == logged_error(text)
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        (None, False),
+        (native_log("42P07"), True),
+        (native_log("42701"), True),
+        (native_log("42710"), True),
+        (native_log("42P06"), True),
+        (native_log("42723"), True),
+        (native_log("42P01"), False),
+        (native_log("23505", "ERROR: already exists"), False),
+        (adapter_log(EXISTS), True),
+        (adapter_log(UNIQUE), False),
+    ],
+)
+def test_an_object_that_was_there_before(logs: str | None, *, expected: bool) -> None:
+    """After "already exists" the facts do not show who made the object."""
+    assert object_existed(logged_error(logs)) is expected
+
+
+def test_a_counted_step_means_the_whole_script() -> None:
+    """`applied_steps_count` is 0 until the whole script succeeded."""
+    assert by_steps_count(ledger_row(), total=4) is None
+    counted = by_steps_count(ledger_row(steps=1), total=4)
+    assert counted is not None
+    assert counted[0] == 4
+    assert counted[1].source == "ledger"
+
+
+CODED = LoggedError("23505", "SQLSTATE 23505")
+UNCODED = LoggedError("", UNIQUE)
+PLAIN = "CREATE TABLE a (); INSERT INTO a VALUES (1);"
+
+
+@dataclass(frozen=True)
+class Error:
+    """A script of two statements, the candidates, and what is left of them."""
+
+    text: str
+    candidates: tuple[int, ...]
+    error: LoggedError | None
+    left: tuple[int, ...]
+    against: bool = False
+
+
+ERRORS = {
+    "no error": Error(PLAIN, (1, 2), None, (1, 2)),
+    "the end falls": Error(PLAIN, (1, 2), CODED, (1,)),
+    "of an adapter too": Error(PLAIN, (1, 2), UNCODED, (1,)),
+    "nothing to say": Error(PLAIN, (0, 1), CODED, (0, 1)),
+    "contradiction": Error(PLAIN, (2,), CODED, (2,), against=True),
+    "comment cut at the end": Error(PLAIN + " -- one; two", (1, 2), UNCODED, (1, 2)),
+    "comment cut, line engine": Error(PLAIN + " -- one; two", (1, 2), CODED, (1,)),
+    "empty pieces": Error(PLAIN + ";;\n;", (1, 2), UNCODED, (1,)),
+    "comment not cut": Error(PLAIN + " -- done", (1, 2), UNCODED, (1,)),
+    "comment cut inside": Error(
+        "CREATE TABLE a (); UPDATE a SET b = b + 1 -- once; really\nWHERE c",
+        (1, 2),
+        UNCODED,
+        (1, 2),
+    ),
+    "block comment cut inside": Error(
+        "CREATE TABLE a (); UPDATE a SET b = b + 1 /* ; */ WHERE c", (1, 2), UNCODED, (1, 2)
+    ),
+    "string cut": Error(
+        "CREATE TABLE a (); INSERT INTO a VALUES ('x;y');", (1, 2), UNCODED, (1,)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_refused_statement_means_that_the_script_did_not_complete(name: str) -> None:
+    """The last candidate falls, unless a mere piece of a comment may be what failed."""
+    row = ERRORS[name]
+    left, said = by_logged_error(row.candidates, row.error, script_of(text=row.text))
+    assert left == row.left
+    assert (said is not None) == (left != row.candidates or row.against)
+    assert said is None or said.against is row.against
+
+
+SAME = {
+    "a harmless one at the end": (("CREATE TABLE a ()", "SELECT 1"), (1, 2), (2,)),
+    "nothing but harmless ones": (("SELECT 1", "SELECT 2"), (0, 1, 2), (2,)),
+    "an empty script": ((), (0,), (0,)),
+    "from none, short of the end": (("SELECT 1", "CREATE TABLE a ()"), (0, 1), (0,)),
+    "in the middle": (
+        ("CREATE TABLE a ()", "SET x.y = 'z'", "CREATE TABLE b ()"),
+        (1, 2),
+        (1,),
+    ),
+    "data between": (("CREATE TABLE a ()", "DELETE FROM a"), (1, 2), (1, 2)),
+    "data before": (("DELETE FROM a", "SELECT 1"), (0, 1, 2), (0, 2)),
+    "unknown function": (("CREATE TABLE a ()", "SELECT f()"), (1, 2), (1, 2)),
+    "a change that was made": (("CREATE TABLE IF NOT EXISTS a ()",), (0, 1), (1,)),
+    "an owner at the end": (("CREATE TABLE a ()", "ALTER TABLE a OWNER TO b"), (1, 2), (1,)),
+    "an owner alone": (("ALTER TABLE a OWNER TO b",), (0, 1), (0,)),
+    "rows computed anew": (
+        ("ALTER TABLE a ALTER b TYPE numeric USING b * 100",),
+        (0, 1),
+        (0, 1),
+    ),
+    "a column made anew": (
+        ("ALTER TABLE a DROP COLUMN b, ADD COLUMN b int",),
+        (0, 1),
+        (0, 1),
+    ),
+    "a counter set": (("ALTER SEQUENCE s MINVALUE 1 RESTART WITH 5",), (0, 1), (0, 1)),
+    "temporary objects": (
+        ("CREATE TABLE a ()", "CREATE TEMP TABLE b ()", "INSERT INTO b DEFAULT VALUES"),
+        (1, 2),
+        (1,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_candidates_between_which_nothing_happened_are_one(name: str) -> None:
+    """Only what can leave no trace, or repeats without one, is ever left to the likelier end."""
+    statements, candidates, expected = SAME[name]
+    script = script_of(*statements)
+    made = ["a" if "CREATE TABLE a" in s else None for s in statements]
+    assert by_equivalence(candidates, script, replay(*made).effects) == expected
+
+
+def test_a_statement_that_changed_facts_separates() -> None:
+    """States that come back (create, drop, create) stay apart."""
+    script = script_of("CREATE TABLE a ()", "DROP TABLE a", "CREATE TABLE a ()")
+    effects = replay("a", {table("a"): None}, "a").effects
+    assert by_equivalence((0, 2), script, effects) == (0, 2)
+    assert by_equivalence((1, 3), script, effects) == (1, 3)
