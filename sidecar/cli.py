@@ -7,6 +7,8 @@ that `config` can name every mistake at once.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import time
@@ -283,6 +285,11 @@ def _read_text(path: str) -> str:
 
 
 def main() -> NoReturn:
-    """The console script; always exits."""
+    """The console script; always exits.
+
+    The interpreter's last collections would walk every object of every module once more and
+    free nothing: a fifth of a healthy start, which `freeze` takes out of their sight.
+    """
+    atexit.register(gc.freeze)
     cli(prog_name="migration-sidecar")
     raise AssertionError  # click exits; this tells the type checker

@@ -73,14 +73,16 @@ def undetermined(
     )
 
 
-def without_shadow(row: LedgerRow, script: Script, live: Facts, missing: str) -> Finding:
+def without_shadow(
+    row: LedgerRow, script: Script, live: Facts, missing: str, *, edited: bool
+) -> Finding:
     """What can be said where no shadow can be had: only what the ledger itself proves.
 
-    `missing` says why there is none. The engine counts a step after the whole script
+    `missing` says why there is none, `edited` that another text was run. The engine counts a step after the whole script
     succeeded; the relations which the script makes must be there by name.
     """
     counted = evidence.by_steps_count(row, total=len(script.statements))
-    if counted is None:
+    if counted is None or edited:
         return undetermined(row, missing)
     present = {name for key in live if not key.on for name in _spellings(key.identity)}
     wanted = {name for statement in script.statements for name in statement.creates}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sidecar import diagnose, script, snapshot
 from sidecar.db import identifier
-from sidecar.errors import ShadowError
+from sidecar.errors import DatabaseError, ShadowError
 from sidecar.history import checksum_matches
 from sidecar.model import (
     Facts,
@@ -64,15 +64,15 @@ class Examiner:
         self, row: LedgerRow, ledger: Ledger, file: MigrationFile, parsed: Script
     ) -> Situation:
         session = self.live.session
+        edited = not checksum_matches(row.checksum, file.text or "")
         facts = snapshot.read(session, server_version=session.server_version)
         try:
             with shadow(self.live, rung=self.rung, url=self.shadow_url) as made:
                 replayed = replay(made, self.live, self._past(row, ledger), parsed)
         except ShadowError as exc:
             missing = "; ".join((exc.what, *exc.next_steps))
-            finding = diagnose.without_shadow(row, parsed, facts, missing)
+            finding = diagnose.without_shadow(row, parsed, facts, missing, edited=edited)
             return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
-        edited = not checksum_matches(row.checksum, file.text or "")
         finding = diagnose.diagnose(diagnose.Case(row, parsed, replayed, facts, edited))
         return self._situation(
             finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
@@ -122,9 +122,13 @@ class Examiner:
         if replayed is None or finding.name is not FindingName.PARTLY_APPLIED:
             return frozenset()
         tables = created_tables(replayed.effects[: finding.applied])
-        query = self.live.session.query
-        return frozenset(
-            table
-            for table in tables
-            if query(f"SELECT EXISTS (SELECT FROM {table})")[0][0]  # noqa: S608 (quoted by PostgreSQL)
-        )
+        return frozenset(table for table in tables if self._may_hold_rows(table))
+
+    def _may_hold_rows(self, table: str) -> bool:
+        """Whether `table`, as PostgreSQL quotes it, holds rows; so it may where we cannot look."""
+        try:
+            return bool(self.live.session.query(f"SELECT EXISTS (SELECT FROM {table})")[0][0])  # noqa: S608
+        except DatabaseError as exc:
+            if exc.sqlstate != "42501":  # insufficient_privilege
+                raise
+            return True

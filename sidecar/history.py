@@ -7,7 +7,6 @@ Prisma afterwards is part of the promise.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import unicodedata
 from dataclasses import dataclass
@@ -163,7 +162,7 @@ def checksum_matches(stored: str, text: str) -> bool:
     than 64 digits is the old format, whose bytes were printed without leading zeros.
     """
     lf = text.replace("\r\n", "\n")
-    digests = [hashlib.sha256(t.encode()).digest() for t in (text, lf, lf.replace("\n", "\r\n"))]
+    digests = [_sha256(t) for t in (text, lf, lf.replace("\n", "\r\n"))]
     if len(stored) == 64:  # noqa: PLR2004 (hex digits of a sha256)
         return any(digest.hex() == stored for digest in digests)
     return any("".join(f"{byte:x}" for byte in digest) == stored for digest in digests)
@@ -177,7 +176,13 @@ def read_migration(path: str, name: MigrationName) -> MigrationFile:
     except OSError as exc:
         problem = f"{name}/migration.sql cannot be read: {exc.strerror}"
         return MigrationFile(name=name, text=None, problem=problem)
-    return MigrationFile(name=name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest())
+    return MigrationFile(name=name, text=text, checksum=_sha256(text).hex())
+
+
+def _sha256(text: str) -> bytes:
+    import hashlib  # it loads OpenSSL, which a healthy start does not need
+
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _lock_file_warning(path: str) -> tuple[str, ...]:

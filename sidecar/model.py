@@ -132,7 +132,7 @@ class Statement:
     reach_known: bool = True
     adds_enum_value: bool = False
     creates: tuple[str, ...] = ()
-    """The relation it makes (table, view, sequence), quoted and as written."""
+    """The lasting relations it makes (table, view, sequence), quoted and as written."""
     forbidden: str = ""
     """Why a repair may never run it (ALTER SYSTEM, CREATE DATABASE, COPY FROM STDIN), or ''."""
 

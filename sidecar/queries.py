@@ -117,10 +117,11 @@ SELECT format('%%I.%%I', n.nspname, o.name)
 """
 
 SERVER_IDENTITY = """
-SELECT coalesce(host(inet_server_addr()), 'local'), coalesce(inet_server_port(), 0),
-       pg_postmaster_start_time()::text,
+SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
+       pg_catalog.pg_postmaster_start_time()::text,
        (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::bigint
 """
+"""Which database this is, whatever address led here; a clone of the server starts later."""
 
 EXTENSIONS = """
 SELECT e.extname::text, n.nspname::text

@@ -122,17 +122,6 @@ def _line_of(text: str, position: int) -> int:
     return 1 + text.count("\n", 0, max(position, 0))
 
 
-_MAKES_RELATION = frozenset(
-    {
-        "CREATE TABLE",
-        "CREATE TABLE AS",
-        "CREATE VIEW",
-        "CREATE MATERIALIZED VIEW",
-        "CREATE SEQUENCE",
-    }
-)
-
-
 # --- statements ------------------------------------------------------------------
 
 
@@ -189,7 +178,7 @@ def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
         writes=_names(kind.writes),
         reach_known=kind.reach_known,
         adds_enum_value=kind.adds_enum_value,
-        creates=_names(kind.subjects) if kind.kind in _MAKES_RELATION else (),
+        creates=_names(kind.creates),
         forbidden=kind.forbidden,
     )
 

@@ -20,6 +20,7 @@ from sidecar.statement_reach import (
     has_option,
     inner,
     makes_temporary,
+    new_relations,
     new_table,
     reach,
     subjects,
@@ -44,6 +45,7 @@ class Traits:
     subjects: tuple[Name, ...] = ()
     makes_temporary: bool = False
     unmakes: bool = False
+    creates: tuple[Name, ...] = ()
     reach_known: bool = True
     adds_enum_value: bool = False
     forbidden: str = ""
@@ -64,6 +66,7 @@ def traits(node: Any, *, words: Sequence[str]) -> Traits:
         subjects=subjects(node, writes=touched.writes),
         makes_temporary=makes_temporary(node) and not ends_with_transaction(node),
         unmakes=name in {"AlterObjectSchemaStmt", "DropStmt", "RenameStmt"},
+        creates=new_relations(node),
         reach_known=touched.known,
         adds_enum_value=name == "AlterEnumStmt" and not node.old_val,
         forbidden=_forbidden(node),
@@ -210,9 +213,7 @@ _SOLO = frozenset(
     "CreatedbStmt DropSubscriptionStmt DropTableSpaceStmt DropdbStmt".split()
 )
 
-_REINDEX_MANY = frozenset(
-    {"REINDEX_OBJECT_DATABASE", "REINDEX_OBJECT_SCHEMA", "REINDEX_OBJECT_SYSTEM"}
-)
+_REINDEX_MANY = frozenset(f"REINDEX_OBJECT_{kind}" for kind in ("DATABASE", "SCHEMA", "SYSTEM"))
 
 _COMMITS = re.compile(r"\b(COMMIT|ROLLBACK)(\s+AND(\s+NO)?\s+CHAIN)?\s*;", re.IGNORECASE)
 """PL/pgSQL's own COMMIT: allowed in a DO that is alone, 2D000 in a transaction block."""

@@ -70,10 +70,17 @@ def subjects(node: Any, *, writes: tuple[Name, ...]) -> tuple[Name, ...]:
     """
     if type_name(node) == "DropStmt":
         return tuple(_parts(inner(item).items) for item in node.objects if item.HasField("list"))
-    creates = type_name(node) in _CREATE_RELATIONS or new_table(node) is not None
-    if creates and not makes_temporary(node):
+    if new_relations(node):
         return ()
     return writes or tuple(_name(relation) for relation in _relations(node))
+
+
+def new_relations(node: Any) -> tuple[Name, ...]:
+    """The lasting tables, views, sequences and composite types that a statement creates."""
+    into = new_table(node)
+    if makes_temporary(node) or (into is None and type_name(node) not in _CREATE_RELATIONS):
+        return ()
+    return tuple(map(_name, _relations(node) if into is None else [into.rel]))
 
 
 def new_table(node: Any) -> Any | None:

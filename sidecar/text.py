@@ -208,11 +208,9 @@ def _untouched(outcome: Outcome) -> str:
             return "The repair was rolled back: the database is as it was."
         case OutcomeName.ERROR:
             return "What was not committed was rolled back by PostgreSQL."
-        case OutcomeName.HALTED:
-            return "The database was not changed."
         case OutcomeName.NOT_READY:
             return "Nothing is half-done: PostgreSQL rolls back what is not committed."
-        case OutcomeName.HEALTHY | OutcomeName.BUSY:
+        case OutcomeName.HEALTHY | OutcomeName.BUSY | OutcomeName.HALTED:
             return "Nothing was changed."
         case _:
             assert_never(outcome.name)

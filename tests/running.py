@@ -29,11 +29,11 @@ _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.01
 
 _AT = """
-SELECT EXISTS (
-    SELECT FROM pg_stat_activity
-     WHERE application_name = %s AND query LIKE %s
-       AND (state, coalesce(wait_event_type, '')) IN (('active', 'Lock'), ('active', 'Timeout')))
+SELECT count(*)::int FROM pg_stat_activity
+ WHERE application_name = %s AND query LIKE %s
+   AND (wait_event_type IN ('Lock', 'Timeout') OR state = 'idle' AND query LIKE '%%try_advisory%%')
 """
+"""Prisma's lock is polled, so there the session is idle between two tries."""
 
 
 class Done(NamedTuple):
@@ -126,13 +126,6 @@ def until(condition: Callable[[], object], timeout_s: float = _PATIENCE_S) -> No
         time.sleep(_LOOK_EVERY_S)
 
 
-def until_at(database: Database, query: str) -> None:
-    """Wait until a session of the program waits in a query like this one (LIKE)."""
-    until(lambda: database.server.run_sql(_AT, [APPLICATION, query])[0][0])
-
-
-def sessions(database: Database) -> int:
-    """How many sessions of the program its server still has, in whatever database."""
-    query = "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = %s"
-    count: int = database.server.run_sql(query, [APPLICATION])[0][0]
-    return count
+def until_at(database: Database, query: str, *, runs: int = 1) -> None:
+    """Wait until so many runs are kept waiting in a query like this one (LIKE)."""
+    until(lambda: database.server.run_sql(_AT, [APPLICATION, query])[0][0] == runs)

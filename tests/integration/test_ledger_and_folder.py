@@ -12,7 +12,7 @@ from sidecar.model import FindingName
 from tests import incident
 from tests.command import Said, Scene, unchanged
 from tests.incident import Migration, Mode, write_migrations
-from tests.postgres import Database, fresh_database
+from tests.postgres import Database, Role, fresh_database
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text);\n")
 TAGS = Migration(
@@ -34,10 +34,18 @@ def outcome(ended: Said) -> tuple[int, str]:
     return ended.code, ended.outcome.name
 
 
-def assert_like_a_clean_run(scene: Scene, *migrations: Migration) -> None:
-    """Rows, objects and privileges, all but the ledger, are those of an undisturbed deploy."""
+def assert_like_a_clean_run(
+    scene: Scene, *migrations: Migration, role: Role | None = None
+) -> None:
+    """Rows, objects and privileges, all but the ledger, are those of an undisturbed deploy.
+
+    The deploy is done by `role`, or else by the superuser.
+    """
     with fresh_database(scene.database.server) as clean:
         with clean.connect() as connection:
+            if role:
+                connection.execute(f"ALTER DATABASE {clean.name} OWNER TO {role.name}")
+                connection.execute(f"SET SESSION AUTHORIZATION {role.name}")
             incident.clean_run(connection, migrations, "public")
         ledger = ["*._prisma_migrations"]
         assert scene.database.dump(exclude_tables=ledger) == clean.dump(exclude_tables=ledger)

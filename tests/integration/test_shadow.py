@@ -14,7 +14,7 @@ from sidecar.shadow import MARK, PREFIX
 from tests.command import Said, Scene, shadows, unchanged
 from tests.incident import Migration
 from tests.integration.test_ledger_and_folder import assert_like_a_clean_run, outcome
-from tests.postgres import Database, Server, Servers, fresh_database
+from tests.postgres import Database, Role, Server, Servers, fresh_database
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL);\n")
 TAGS = Migration(
@@ -35,15 +35,12 @@ def given(latest: Server) -> Iterator[Database]:
         yield database
 
 
-def as_role(scene: Scene, *, createdb: bool) -> dict[str, str]:
-    """Plant as a plain role that owns the database; the settings to log in as that role."""
+def planted_by(scene: Scene, *, createdb: bool) -> tuple[Role, dict[str, str]]:
+    """Plant as a plain role that owns the database; the role, and the settings to log in as it."""
     role = scene.database.role(createdb=createdb)
-    public = scene.database.server.major < 15  # from then on the owner of a database owns public
-    if public:
-        scene.database.execute(f"ALTER SCHEMA public OWNER TO {role.name}")
     scene.plant(1, TAGS, INIT, role=role)
     url = scene.database.url(user=role.name, password=role.password, schema="public")
-    return {"DATABASE_URL": url}
+    return role, {"DATABASE_URL": url}
 
 
 # --- the ladder ---------------------------------------------------------------------
@@ -52,7 +49,8 @@ def as_role(scene: Scene, *, createdb: bool) -> dict[str, str]:
 def test_a_role_with_createdb_needs_nothing_else(database: Database, tmp_path: Path) -> None:
     """CREATEDB is enough: a shadow on the same server, gone afterwards."""
     scene = Scene(database, tmp_path / "migrations")
-    ended = scene.run(**as_role(scene, createdb=True), SIDECAR_SHADOW="server")
+    _, login = planted_by(scene, createdb=True)
+    ended = scene.run(**login, SIDECAR_SHADOW="server")
     assert outcome(ended) == (0, "repaired")
     assert shadows(database) == []
 
@@ -60,10 +58,10 @@ def test_a_role_with_createdb_needs_nothing_else(database: Database, tmp_path: P
 def test_without_createdb_the_private_server_serves(database: Database, tmp_path: Path) -> None:
     """A private PostgreSQL 18: repaired where it compares, else undetermined and untouched."""
     scene = Scene(database, tmp_path / "migrations")
-    login = as_role(scene, createdb=False)
+    role, login = planted_by(scene, createdb=False)
     if database.server.major == 18:
         assert outcome(scene.run(**login)) == (0, "repaired")
-        assert_like_a_clean_run(scene, INIT, TAGS)
+        assert_like_a_clean_run(scene, INIT, TAGS, role=role)
         return
     with unchanged(database):
         ended = scene.run(**login)
@@ -83,7 +81,7 @@ def test_a_private_server_of_another_version_is_no_guess(scene: Scene) -> None:
 @pytest.mark.parametrize("rung", ["none", "server"])
 def test_without_a_shadow_the_three_ways_are_named(scene: Scene, rung: str) -> None:
     """No shadow, no finding: the missing right is named, and the three ways to a shadow."""
-    login = as_role(scene, createdb=False)
+    _, login = planted_by(scene, createdb=False)
     with unchanged(scene.database):
         ended = scene.run(**login, SIDECAR_SHADOW=rung)
     assert outcome(ended) == (3, "halted")
