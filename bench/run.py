@@ -87,20 +87,12 @@ class Scene:
         return dict(found)
 
 
+@dataclass(frozen=True, slots=True)
 class Bench:
-    """The server, and scenes on it; all of it is gone at the end of the `with` block."""
+    """A directory and a server, for the length of the bench."""
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Bench:
-        self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        self.server: Server = self._stack.enter_context(running_server(POSTGRESQL))
-        self.server.restart(fsync="on", log_connections="on")  # durable, as it is shipped
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    path: Path
+    server: Server
 
     @contextmanager
     def scene(
@@ -129,6 +121,14 @@ class Bench:
                     connection.execute(statement)
             connection.execute("VACUUM ANALYZE")
             yield Scene(database, folder)
+
+
+@contextmanager
+def running() -> Iterator[Bench]:
+    """The bench; everything it made is gone at the end."""
+    with tempfile.TemporaryDirectory() as path, running_server(POSTGRESQL) as server:
+        server.restart(fsync="on", log_connections="on")  # durable, as it is shipped
+        yield Bench(Path(path), server)
 
 
 def history(length: int) -> tuple[Migration, ...]:
@@ -252,12 +252,11 @@ def healthy_beside_prisma(bench: Bench) -> Iterator[Figure]:
 
 def diagnosis(bench: Bench) -> Iterator[Figure]:
     """A finding after 300 migrations, against psql replaying the same files."""
-    migrations = history(300)
+    migrations, times = history(300), 5
     with bench.scene(migrations, FAILED, applied=2) as scene, ExitStack() as stack:
+        fresh = iter([stack.enter_context(fresh_database(bench.server)) for _ in range(times + 1)])
         rounds = in_turns(
-            lambda: scene.diagnose(),
-            lambda: _psql(scene, stack.enter_context(fresh_database(bench.server)), migrations),
-            times=5,
+            scene.diagnose, lambda: _psql(scene, next(fresh), migrations), times=times
         )
         yield Figure("diagnosis after 300 migrations / psql -f", ratio(rounds), "x", 2)
         yield Figure("  the same, in seconds", statistics.median(r[0] for r in rounds), "s")
@@ -282,7 +281,7 @@ def one_snapshot(bench: Bench) -> Iterator[Figure]:
 
 
 def _wide_table(number: int) -> str:
-    columns = ", ".join(f"c{n} text DEFAULT 'x'" for n in range(7))
+    columns = ", ".join(f"c{n} integer DEFAULT 0" for n in range(7))
     keys = "".join(
         f"ALTER TABLE w{number} ADD CONSTRAINT w{number}_{end} FOREIGN KEY ({end}_id)"
         f" REFERENCES w{max(0, number - 1)};\n"
@@ -379,7 +378,7 @@ def main() -> int:
     if os.getloadavg()[0] > QUIET_LOAD:
         print(f"note: the machine is busy (load {os.getloadavg()[0]:.1f}); ratios will scatter")
     missed = 0
-    with Bench() as bench:
+    with running() as bench:
         for measure in wanted:
             for figure in measure(bench):
                 show(figure)

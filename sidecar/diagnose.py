@@ -78,8 +78,9 @@ def without_shadow(
 ) -> Finding:
     """What can be said where no shadow can be had: only what the ledger itself proves.
 
-    `missing` says why there is none, `edited` that another text was run. The engine counts a step after the whole script
-    succeeded; the relations which the script makes must be there by name.
+    `missing` says why there is none, `edited` that another text was run. The engine counts
+    a step after the whole script succeeded; the relations which the script makes must be
+    there by name.
     """
     counted = evidence.by_steps_count(row, total=len(script.statements))
     if counted is None or edited:
@@ -168,7 +169,7 @@ def _left_by_old_text(case: Case) -> list[str]:
 def _no_match(case: Case, states: tuple[State, ...], live: State) -> Finding:
     nearest = min(
         case.script.boundaries,
-        key=lambda k: sum(states[k][key] != value for key, value in live.items()),
+        key=lambda k: (sum(states[k][key] != value for key, value in live.items()), -k),
     )
     differences = tuple(
         Difference(key, expected=states[nearest][key], found=value)

@@ -742,7 +742,8 @@ WHERE o.acl IS NOT NULL AND p.grantee <> o.owner AND p.now IS DISTINCT FROM p.be
 -- What the current transaction has touched: the catalog rows it wrote (its subtransactions have
 -- later ids), and what it holds a lock on, which includes whatever it dropped. A lock on the
 -- relation comes with every change of a column, constraint, index, trigger, policy or rule, so
--- their catalogs need not be searched; pg_attribute only because GRANT takes no lock.
+-- their catalogs need not be searched; pg_attribute only because GRANT takes no lock, and only
+-- if a row of it was updated: it is by far the largest.
 WITH
 since AS MATERIALIZED (SELECT age(pg_current_xact_id_if_assigned()::xid) AS age),
 held AS MATERIALIZED (
@@ -775,6 +776,8 @@ hit (oid) AS MATERIALIZED (
     UNION ALL SELECT oid FROM pg_ts_config  -- few, and a dropped mapping leaves no trace
     UNION ALL SELECT objoid FROM pg_description WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT attrelid FROM pg_attribute WHERE age(xmin) <= (SELECT age FROM since)
+        AND (SELECT pg_stat_get_xact_tuples_updated('pg_attribute'::regclass) > 0
+            OR current_setting('track_counts') = 'off')
     UNION ALL SELECT enumtypid FROM pg_enum WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT amopfamily FROM pg_amop WHERE age(xmin) <= (SELECT age FROM since)
     UNION ALL SELECT amprocfamily FROM pg_amproc WHERE age(xmin) <= (SELECT age FROM since)

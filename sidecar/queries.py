@@ -113,8 +113,55 @@ SELECT format('%%I.%%I', n.nspname, o.name)
  WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                     WHERE d.classid = o.catalog AND d.objid = o.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'default privileges' FROM pg_catalog.pg_default_acl
  LIMIT %s
 """
+
+GIVEN_KEEPS = """
+SELECT 'EXTENSION ' || quote_ident(extname) AS item FROM pg_catalog.pg_extension
+ UNION ALL
+SELECT a.privilege_type || ' ON SCHEMA public|'
+       || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+  FROM pg_catalog.pg_namespace n,
+       aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+ WHERE n.nspname = 'public'
+"""
+"""What a database given as a shadow may hold beforehand, and has again afterwards."""
+
+GIVEN_RESET = (
+    "WITH now AS ("  # noqa: S608 (two constants)
+    + GIVEN_KEEPS
+    + r"""), kept AS (
+    SELECT json_array_elements_text(coalesce(obj_description(oid, 'pg_namespace'), '[]')::json) item
+      FROM pg_catalog.pg_namespace WHERE nspname = 'migration_sidecar_shadow'
+), reset(turn, statement) AS (
+    SELECT 1, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname)
+      FROM pg_catalog.pg_namespace
+     WHERE nspname NOT IN ('information_schema', 'public', 'migration_sidecar_shadow')
+       AND nspname !~ '^pg_'
+     UNION ALL
+    SELECT CASE i.type WHEN 'table' THEN 2 ELSE 3 END,
+           format('DROP %s IF EXISTS %s CASCADE', replace(i.type, ' object', ''), i.identity)
+      FROM pg_catalog.pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
+     WHERE d.refclassid = 'pg_namespace'::regclass AND d.deptype = 'n'
+       AND d.refobjid = to_regnamespace('public') AND d.classid <> 'pg_extension'::regclass
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                        WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+     UNION ALL
+    SELECT 4, CASE WHEN item LIKE 'EXTENSION %' THEN format('DROP %s CASCADE', item)
+                   ELSE 'REVOKE ' || replace(item, '|', ' FROM ') END
+      FROM (SELECT item FROM now EXCEPT SELECT item FROM kept) made
+     WHERE item <> 'EXTENSION plpgsql'
+     UNION ALL
+    SELECT 5, 'GRANT ' || replace(item, '|', ' TO ')
+      FROM (SELECT item FROM kept EXCEPT SELECT item FROM now) lost
+     WHERE item NOT LIKE 'EXTENSION %'
+)
+SELECT statement FROM reset ORDER BY turn
+"""
+)
+"""The statements that empty such a database; our mark, a schema, remembers what to keep."""
 
 SERVER_IDENTITY = """
 SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),

@@ -7,6 +7,7 @@ behind is recognised by name and comment and dropped by the next run, which hold
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,6 +21,8 @@ from sidecar.errors import ConfigError, DatabaseError, NotReadyError, ShadowErro
 from sidecar.model import LOCK_KEY
 from sidecar.queries import (
     DATABASE_LOCALE,
+    GIVEN_KEEPS,
+    GIVEN_RESET,
     ROLES,
     SERVER_IDENTITY,
     SHADOW_LEFTOVERS,
@@ -208,7 +211,7 @@ def _given(live: Live, url: Mapping[str, str]) -> Iterator[Shadow]:
         if not session.query(TRY_LOCK, (LOCK_KEY,))[0][0]:
             raise ShadowError("the database of SHADOW_DATABASE_URL is in use by another run")
         _refuse_what_is_not_ours(session)
-        session.execute(f"CREATE SCHEMA {_MARK_SCHEMA}")
+        _mark(session)
         try:
             same = _major(session) == _major(live.session)
             yield Shadow(session, comparable=same, origin="the database of SHADOW_DATABASE_URL")
@@ -242,16 +245,22 @@ def _refuse_what_is_not_ours(session: Session) -> None:
         )
 
 
+def _mark(session: Session) -> None:
+    """Say that what comes is ours, and what was there before; in one message, so both or none."""
+    keeps = json.dumps([item for (item,) in session.query(GIVEN_KEEPS)])
+    comment = f"COMMENT ON SCHEMA {_MARK_SCHEMA} IS {literal(keeps)}"
+    session.execute(f"CREATE SCHEMA {_MARK_SCHEMA}; {comment}")
+
+
 def _wipe(session: Session) -> None:
     """Leave the given database as empty as it came; the mark goes last."""
     if session.broken:
         return
-    session.execute("ROLLBACK")
-    names = [name for (name,) in session.query(USER_SCHEMAS)]
-    for name in sorted(names, key=lambda name: name == _MARK_SCHEMA):
-        session.execute(f"DROP SCHEMA {identifier(name)} CASCADE")
-        if name == "public":
-            session.execute("CREATE SCHEMA public")
+    for statement in ("ROLLBACK", "RESET SESSION AUTHORIZATION", "RESET ALL"):
+        session.execute(statement)
+    for (statement,) in session.query(GIVEN_RESET):
+        session.execute(statement)
+    session.execute(f"DROP SCHEMA {_MARK_SCHEMA} CASCADE")
 
 
 # --- a private server ------------------------------------------------------------

@@ -13,9 +13,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,7 +114,7 @@ class Scene:
         """Start the real command and wait for its end."""
         return command(*arguments, environ=self.given(**variables))
 
-    def run(self, do: Command = app.run, **variables: str) -> Said:
+    def run(self, do: Command = app.run, /, **variables: str) -> Said:
         """Do the same as a command, in this process."""
         return said(do, self.given(**variables))
 

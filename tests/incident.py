@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from sidecar.demo import DATABASE, INCIDENT, SCHEMA, USER
+from sidecar import demo
 
+SCHEMA = demo.SCHEMA
 
 
 class Migration(NamedTuple):
@@ -39,7 +40,7 @@ class Migration(NamedTuple):
 
 def _read(name: str) -> Migration:
     """A migration of the folder that the demo and the compose example use."""
-    return Migration(name, (INCIDENT / name / "migration.sql").read_text())
+    return Migration(name, (demo.INCIDENT / name / "migration.sql").read_text())
 
 
 INIT = _read("20251101090000_init")

@@ -23,7 +23,7 @@ from tests.command import ROOT, process_environ
 from tests.postgres import Database
 
 APPLICATION = "migration-sidecar"
-"""The application_name of the program's sessions (README, "What it does to your database")."""
+"""The application_name of the program's sessions."""
 
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.01

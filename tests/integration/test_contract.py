@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner
 from psycopg import sql
 
 from sidecar.cli import cli
+from sidecar.demo import SCHEMA as MOMENTUM
 from sidecar.embedded import bundled_bindir
 from sidecar.model import LOCK_KEY
 from sidecar.settings import SETTINGS
@@ -66,21 +67,25 @@ UNIQUE = Migration(
 
 
 def healthy(scene: Scene) -> None:
+    """The history is applied, nothing failed."""
     incident.write_migrations(scene.folder)
     with scene.database.connect() as connection:
         incident.clean_run(connection)
 
 
 def after_the_enum(scene: Scene) -> None:
-    scene.plant(1, FAILED, *incident.BEFORE, schema=incident.SCHEMA)
+    """The incident: stopped after the first of four statements."""
+    scene.plant(1, FAILED, *incident.BEFORE, schema=MOMENTUM)
 
 
 def diverged(scene: Scene) -> None:
+    """The incident, and then somebody changed what it had made."""
     after_the_enum(scene)
     scene.database.execute("""ALTER TYPE momentum."ScheduleFrequency" ADD VALUE 'HOURLY'""")
 
 
 def with_duplicates(scene: Scene) -> None:
+    """What is missing is a unique index, and the rows have duplicates."""
     scene.plant(1, UNIQUE, ITEMS)
     scene.database.execute("INSERT INTO item VALUES (1, 'x'), (2, 'x')")
 
@@ -131,23 +136,27 @@ CASES = {
 
 @contextmanager
 def somebody_holding_the_lock(database: Database) -> Iterator[None]:
+    """Another migrator, for the length of the block."""
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         yield
 
 
 def url_of(database: Database, role: str, variables: dict[str, str]) -> str:
+    """The URL of the run: like the database's, or wrong as `variables` say, which it takes out."""
     password = variables.pop("password", PASSWORD)
     schema = "public" if database.execute("SELECT to_regclass('item')")[0][0] else "momentum"
     own = database.url(user=role, password=password, schema=schema)
-    own = own.replace(f":{database.server.port}/", f":{variables.pop('port', database.server.port)}/")
+    own = own.replace(
+        f":{database.server.port}/", f":{variables.pop('port', database.server.port)}/"
+    )
     return own.replace(database.name, variables.pop("database", database.name))
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def told(
     request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Told]:
+) -> Told:
     """One run of each outcome, by a role whose password would stand out, as loud as can be."""
     case, folder = CASES[request.param], tmp_path_factory.mktemp("told")
     server = servers[LATEST if LATEST in available_majors() else available_majors()[-1]]
@@ -171,10 +180,11 @@ def told(
         with holding:
             ended = command("run", environ=where, program=case.program)
     text = (folder / "report.json").read_text()
-    yield Told(case, ended, json.loads(text), text, (folder / "termination").read_bytes())
+    return Told(case, ended, json.loads(text), text, (folder / "termination").read_bytes())
 
 
 def literal(text: str) -> str:
+    """The text as SQL spells it."""
     return sql.Literal(text).as_string(None)
 
 
@@ -231,7 +241,7 @@ def test_no_password_gets_out(told: Told) -> None:
 @pytest.fixture
 def scene(latest_database: Database, tmp_path: Path) -> Scene:
     """A database of its own with the incident's folder and schema."""
-    environ = {"DATABASE_URL": latest_database.url(schema=incident.SCHEMA)}
+    environ = {"DATABASE_URL": latest_database.url(schema=MOMENTUM)}
     return Scene(latest_database, tmp_path / "migrations", environ)
 
 
@@ -365,10 +375,12 @@ def test_the_script_of_plan_sql_repairs_the_incident(scene: Scene, tmp_path: Pat
 
 
 def schema_of(database: Database) -> str:
+    """The dump without the ledgers."""
     return database.dump(exclude_tables=["*._prisma_migrations"])
 
 
 def schema_of_a_clean_run(database: Database) -> str:
+    """The same of an undisturbed deploy."""
     with fresh_database(database.server) as clean, clean.connect() as connection:
         incident.clean_run(connection, HISTORY)
         return schema_of(clean)
@@ -379,7 +391,7 @@ def test_only_the_approved_plan_is_carried_out(scene: Scene) -> None:
     after_the_enum(scene)
     approved = fingerprint(scene)
     with scene.database.connect() as connection:
-        incident.run(connection, FAILED.statements[1], incident.SCHEMA)
+        incident.run(connection, FAILED.statements[1], MOMENTUM)
     with unchanged(scene.database):
         refused = scene.command("run", "--approve", approved)
     assert refused.code == 3
@@ -390,6 +402,7 @@ def test_only_the_approved_plan_is_carried_out(scene: Scene) -> None:
 
 
 def fingerprint(scene: Scene) -> str:
+    """The fingerprint of the plan as it is now."""
     (migration,) = json.loads(scene.command("plan", "--json").out)["migrations"]
     seen: str = migration["plan"]["fingerprint"]
     return seen
@@ -403,7 +416,7 @@ def test_a_healthy_run_is_one_connection_and_no_shadow(scene: Scene) -> None:
     url = scene.database.url(
         user=role.name,
         password=role.password,
-        schema=incident.SCHEMA,
+        schema=MOMENTUM,
         options="-c log_disconnections=on",
     )
     who = {"DATABASE_URL": url}
@@ -446,7 +459,7 @@ def test_a_healthy_run_imports_nothing_heavy(scene: Scene) -> None:
 @pytest.mark.parametrize("mode", [Mode.KILLED, Mode.ERROR_LOGGED])
 def test_the_report_holds_statements_plan_and_proof(scene: Scene, mode: Mode) -> None:
     """The report names each statement's state, each step, and what was proven."""
-    scene.plant(1, FAILED, *incident.BEFORE, mode=mode, schema=incident.SCHEMA)
+    scene.plant(1, FAILED, *incident.BEFORE, mode=mode, schema=MOMENTUM)
     report = scene.folder.parent / "report.json"
     assert scene.command("run", SIDECAR_REPORT_FILE=str(report)).code == 0
     (migration,) = json.loads(report.read_text())["migrations"]

@@ -16,7 +16,9 @@ from tests.postgres import Database, Role, fresh_database
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text);\n")
 TAGS = Migration(
-    "2_tags", "CREATE TABLE tag (id int);\nCREATE INDEX tag_id ON tag (id);\nCREATE VIEW tags AS TABLE tag;\n"
+    "2_tags",
+    "CREATE TABLE tag (id int);\nCREATE INDEX tag_id ON tag (id);\n"
+    "CREATE VIEW tags AS TABLE tag;\n",
 )
 MORE = Migration("3_more", "CREATE TABLE more (id int);\nCREATE INDEX more_id ON more (id);\n")
 
@@ -30,13 +32,12 @@ def scene(latest_database: Database, tmp_path: Path) -> Scene:
 
 
 def outcome(ended: Said) -> tuple[int, str]:
+    """Exit code and outcome of a run that has an outcome."""
     assert ended.outcome is not None, ended.what
     return ended.code, ended.outcome.name
 
 
-def assert_like_a_clean_run(
-    scene: Scene, *migrations: Migration, role: Role | None = None
-) -> None:
+def assert_like_a_clean_run(scene: Scene, *migrations: Migration, role: Role | None = None) -> None:
     """Rows, objects and privileges, all but the ledger, are those of an undisturbed deploy.
 
     The deploy is done by `role`, or else by the superuser.
@@ -128,6 +129,7 @@ def test_pending_migrations_are_prismas(scene: Scene) -> None:
 
 
 def failed_in(scene: Scene, schema: str) -> None:
+    """TAGS stopped after one statement, all in this schema."""
     scene.plant(1, TAGS, INIT, schema=schema)
 
 
@@ -167,7 +169,9 @@ def test_the_search_path_of_the_role_chooses(two_ledgers: Scene) -> None:
     """Without `?schema=` the search path decides, as for Prisma's unqualified name."""
     database = two_ledgers.database
     role = database.role(createdb=True)
-    database.execute(f"ALTER ROLE {role.name} SUPERUSER; ALTER ROLE {role.name} SET search_path = app")
+    database.execute(
+        f"ALTER ROLE {role.name} SUPERUSER; ALTER ROLE {role.name} SET search_path = app"
+    )
     url = database.url(user=role.name, password=role.password)
     assert outcome(two_ledgers.run(DATABASE_URL=url)) == (0, "repaired")
 
@@ -410,7 +414,9 @@ def test_rolled_back_rows_before(scene: Scene) -> None:
 def test_an_applied_and_a_failed_row_of_one_name(scene: Scene) -> None:
     """P3009 counts any failed row: it is rolled back, and no second applied row is written."""
     scene.plant(3, TAGS, INIT)
-    scene.database.execute("UPDATE _prisma_migrations SET finished_at = now() WHERE finished_at IS NULL")
+    scene.database.execute(
+        "UPDATE _prisma_migrations SET finished_at = now() WHERE finished_at IS NULL"
+    )
     again(scene)
     assert outcome(scene.run()) == (0, "repaired")
     assert states(scene) == [(True, False), (False, True)]

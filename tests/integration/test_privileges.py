@@ -13,9 +13,7 @@ from tests.integration.test_ledger_and_folder import outcome
 from tests.postgres import Database, Role
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text);\n")
-ALTER = Migration(
-    "2_alter", "CREATE TABLE tag (id int);\nALTER TABLE item ADD COLUMN more int;\n"
-)
+ALTER = Migration("2_alter", "CREATE TABLE tag (id int);\nALTER TABLE item ADD COLUMN more int;\n")
 TAGS = Migration("2_tags", "CREATE TABLE tag (id int);\nCREATE TABLE more (id int);\n")
 
 LEDGER_RIGHTS = "GRANT SELECT, INSERT, UPDATE ON _prisma_migrations TO {role}"
@@ -35,11 +33,13 @@ def role(scene: Scene) -> Role:
 
 
 def login(scene: Scene, role: Role) -> dict[str, str]:
+    """The settings with which this role logs in."""
     url = scene.database.url(user=role.name, password=role.password, schema="public")
     return {"DATABASE_URL": url}
 
 
 def grant(scene: Scene, role: Role, *rights: str) -> None:
+    """Give the role these rights."""
     for right in rights:
         scene.database.execute(right.format(role=role.name))
 
@@ -52,7 +52,7 @@ def test_a_ledger_that_may_not_be_read(scene: Scene, role: Role) -> None:
         ended = scene.run(**login(scene, role))
     assert ended.code == ExitCode.HALTED
     assert 'may not read "public"."_prisma_migrations"' in ended.what
-    grants = "GRANT SELECT, INSERT, UPDATE ON \"public\".\"_prisma_migrations\" TO <role>;"
+    grants = 'GRANT SELECT, INSERT, UPDATE ON "public"."_prisma_migrations" TO <role>;'
     assert grants in ended.next_steps
 
 

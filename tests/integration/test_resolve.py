@@ -1,4 +1,4 @@
-"""`resolve`, case by case as `prisma migrate resolve` behaves (its exact rules: sidecar/resolve.py).
+"""`resolve`, case by case as `prisma migrate resolve` behaves.
 
 A ledger is written as a word, a letter for each row of the migration in their order: F failed,
 A applied, R rolled back before it finished, X finished and rolled back.
@@ -33,10 +33,12 @@ def scene(latest_database: Database, tmp_path: Path) -> Scene:
 
 
 def applied(scene: Scene, name: str = NAME) -> Said:
+    """`resolve --applied`."""
     return scene.run(partial(resolve.applied, name=MigrationName(name)))
 
 
 def rolled_back(scene: Scene, name: str = NAME) -> Said:
+    """`resolve --rolled-back`."""
     return scene.run(partial(resolve.rolled_back, name=MigrationName(name)))
 
 
@@ -125,8 +127,10 @@ def test_applied_without_a_ledger_is_a_baseline(scene: Scene, tables: str) -> No
     scene.database.execute(tables or "SELECT")
     assert applied(scene).code == 0
     assert rows(scene) == "A"
-    columns = "SELECT string_agg(attname || format_type(atttypid, atttypmod) || attnotnull, ',' ORDER BY attnum)"
-    query = f"{columns} FROM pg_attribute WHERE attnum > 0 AND attrelid = to_regclass(%s)"
+    query = """
+    SELECT attname, format_type(atttypid, atttypmod), attnotnull, atthasdef
+      FROM pg_attribute WHERE attnum > 0 AND attrelid = to_regclass(%s) ORDER BY attnum
+    """
     with scene.database.connect() as connection:
         incident.create_ledger(connection, "as_prisma_makes_it")
     theirs = scene.database.execute(query, ["as_prisma_makes_it._prisma_migrations"])

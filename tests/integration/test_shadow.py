@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import pytest
 from sidecar.errors import ExitCode
 from sidecar.model import FindingName
 from sidecar.shadow import MARK, PREFIX
+from tests import running
 from tests.command import Said, Scene, shadows, unchanged
 from tests.incident import Migration
 from tests.integration.test_ledger_and_folder import assert_like_a_clean_run, outcome
@@ -96,6 +98,7 @@ def test_without_a_shadow_the_three_ways_are_named(scene: Scene, rung: str) -> N
 
 
 def with_given(scene: Scene, url: str) -> Said:
+    """A run with this SHADOW_DATABASE_URL."""
     return scene.run(SHADOW_DATABASE_URL=url)
 
 
@@ -145,6 +148,7 @@ def test_a_given_database_is_used_and_left_empty(scene: Scene, given: Database) 
 
 
 def remove(folder: Path) -> None:
+    """Empty the folder."""
     for path in sorted(folder.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
 
@@ -178,12 +182,51 @@ def test_extensions_of_a_given_database_stay(scene: Scene, given: Database) -> N
 
 
 def test_what_a_killed_run_left_in_a_given_database_goes(scene: Scene, given: Database) -> None:
-    """Our mark says that what is there is ours: it is removed, and the database is used."""
+    """A run was killed in the middle of its replay: the next one removes what that left there."""
+    given.execute("CREATE EXTENSION citext")
+    waits = Migration("2_waits", "CREATE TABLE more ();\nSELECT pg_advisory_lock(4711);\n")
+    scene.plant(1, TAGS, INIT, waits)
+    with unchanged(given):
+        with given.connect() as holder:
+            holder.execute("SELECT pg_advisory_lock(4711)")
+            with running.start(scene.given(SHADOW_DATABASE_URL=given.url())) as run:
+                running.until_at(given, "%pg_advisory_lock(4711)%")
+                run.send(signal.SIGKILL)
+                run.wait()
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'migration-sidecar'"
+        running.until(lambda: given.execute(ours) == [(0,)])
+        assert given.execute("SELECT to_regclass('item') IS NOT NULL") == [(True,)]
+        assert outcome(with_given(scene, given.url())) == (0, "repaired")
+
+
+def test_default_privileges_of_a_given_database(scene: Scene, given: Database) -> None:
+    """They would change what the replay makes, so a database that has them is not empty."""
     scene.plant(1, TAGS, INIT)
-    empty = given.dump()
-    given.execute("CREATE SCHEMA migration_sidecar_shadow; CREATE TABLE tag (); CREATE SCHEMA app")
-    assert outcome(with_given(scene, given.url())) == (0, "repaired")
-    assert given.dump() == empty
+    given.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    ended = with_given(scene, given.url())
+    assert (ended.code, "default privileges" in ended.what) == (ExitCode.USAGE, True)
+
+
+def test_rights_on_public_are_put_back(scene: Scene, given: Database) -> None:
+    """What the history grants or revokes on the schema itself does not stay."""
+    rights = Migration(
+        "1_init",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC;\nGRANT CREATE ON SCHEMA public TO PUBLIC;\n"
+        "CREATE TYPE kind AS (a int);\nCREATE DOMAIN code AS citext;\n"
+        "CREATE TABLE item (id int GENERATED ALWAYS AS IDENTITY, b bigserial, k kind, c code);\n"
+        "CREATE STATISTICS s ON id, b FROM item;\nCREATE VIEW v AS TABLE item;\n"
+        "CREATE FUNCTION f(item) RETURNS int LANGUAGE sql AS 'SELECT 1';\n"
+        "CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int);\n"
+        "CREATE OPERATOR #-# (leftarg = int, rightarg = int, function = int4pl);\n"
+        "CREATE TEXT SEARCH CONFIGURATION words (copy = simple);\n"
+        'CREATE COLLATION alike FROM "C";\nCREATE SCHEMA more;\n',
+    )
+    for database in (scene.database, given):
+        database.execute("CREATE EXTENSION citext")
+    scene.plant(1, TAGS, rights)
+    with unchanged(given):
+        assert outcome(with_given(scene, given.url())) == (0, "repaired")
+    assert given.execute("SELECT count(*) FROM pg_type WHERE typname = 'kind'") == [(0,)]
 
 
 def test_a_given_database_that_cannot_be_reached(scene: Scene) -> None:
@@ -211,7 +254,9 @@ def test_shadows_of_killed_runs_are_dropped(scene: Scene) -> None:
         server.run_sql(f"COMMENT ON DATABASE {mine} IS '{MARK}'")
         server.run_sql(f"COMMENT ON DATABASE {others[1]} IS 'somebody needs this'")
         assert outcome(scene.run()) == (0, "repaired")
-        left = server.run_sql("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
+        left = server.run_sql(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX]
+        )
         assert sorted(name for (name,) in left if name in (mine, bare, *others)) == sorted(others)
     finally:
         for name in (mine, bare, *others):
@@ -224,7 +269,7 @@ ENUM = "CREATE TYPE mood AS ENUM ('sad');\n"
 HISTORIES = {
     "CREATE EXTENSION": (
         'CREATE EXTENSION IF NOT EXISTS "citext";\nCREATE EXTENSION "pgcrypto";\n'
-        "CREATE TABLE item (id uuid DEFAULT gen_random_uuid(), code citext, salt text DEFAULT gen_salt('md5'));\n"
+        "CREATE TABLE item (code citext, salt text DEFAULT gen_salt('md5'));\n"
     ),
     "extension in a schema": (
         "CREATE SCHEMA ext;\nCREATE EXTENSION citext SCHEMA ext;\n"
@@ -235,8 +280,7 @@ HISTORIES = {
         "DROP INDEX CONCURRENTLY item_code;\n"
     ),
     "enum value used at once": (
-        f"{ENUM}ALTER TYPE mood ADD VALUE 'glad';\n"
-        "CREATE TABLE item (code mood DEFAULT 'glad');\n"
+        f"{ENUM}ALTER TYPE mood ADD VALUE 'glad';\nCREATE TABLE item (code mood DEFAULT 'glad');\n"
     ),
     "blocks": (
         "BEGIN;\nCREATE TABLE item (code text);\nCOMMIT;\n"
@@ -251,7 +295,8 @@ HISTORIES = {
         "CREATE TABLE public.item (code text);\n"
     ),
     "reads the ledger": (
-        "CREATE TABLE item (code text);\nINSERT INTO item SELECT migration_name FROM _prisma_migrations;\n"
+        "CREATE TABLE item (code text);\n"
+        "INSERT INTO item SELECT migration_name FROM _prisma_migrations;\n"
     ),
     "needs rows": (
         "CREATE TABLE item (code text);\n"
@@ -274,7 +319,8 @@ def test_histories_that_are_hard_to_replay(scene: Scene, history: str) -> None:
     """What one message cannot hold, or an empty database cannot run, is replayed all the same."""
     init = Migration("1_init", HISTORIES[history])
     user = Migration(
-        "2_use", "ALTER TABLE item ADD COLUMN more2 int;\nCREATE INDEX item_code_idx ON item (code);\n"
+        "2_use",
+        "ALTER TABLE item ADD COLUMN more2 int;\nCREATE INDEX item_code_idx ON item (code);\n",
     )
     scene.plant(1, user, init)
     assert outcome(scene.run()) == (0, "repaired")
@@ -307,7 +353,7 @@ def test_an_extension_that_the_shadow_lacks(servers: Servers, tmp_path: Path) ->
         scene = Scene(database, tmp_path / "migrations")
         salted = Migration(
             "2_salted",
-            "CREATE TABLE tag (id int);\nALTER TABLE tag ADD COLUMN salt text DEFAULT gen_salt('md5');\n",
+            "CREATE TABLE tag ();\nALTER TABLE tag ADD salt text DEFAULT gen_salt('md5');\n",
         )
         scene.plant(1, salted, Migration("1_init", 'CREATE EXTENSION "pgcrypto";\n'))
         with unchanged(database):

@@ -20,7 +20,15 @@ from sidecar import app
 from sidecar.db import connect
 from sidecar.errors import NotReadyError
 from tests.command import ROOT, Said, config_of, process_environ, said
-from tests.postgres import LATEST, Database, Server, available_majors, fresh_database, running_server
+from tests.postgres import (
+    LATEST,
+    Database,
+    Server,
+    available_majors,
+    fresh_database,
+    running_server,
+)
+from tests.running import until
 
 SHORT = {"SIDECAR_WAIT_TIMEOUT": "300ms", "SIDECAR_LOGIN_GRACE": "300ms"}
 PATIENT = {"SIDECAR_WAIT_TIMEOUT": "60s", "SIDECAR_LOGIN_GRACE": "60s"}
@@ -58,6 +66,7 @@ def waited_meanwhile(url: str, do: Callable[[], object]) -> Said:
 
 
 def assert_not_ready(ended: Said, *says: str) -> None:
+    """It ended with 124, these words, the promise, a next step, and a line while waiting."""
     assert ended.code == 124, ended.what
     for text in ("PostgreSQL was not ready after", *says, "Nothing was changed"):
         assert text in ended.what, ended.what
@@ -109,7 +118,9 @@ def test_somebody_else_listens() -> None:
             "        talk.recv(9), talk.sendall(b'HTTP/1.1 400 Bad Request\\r\\n'), talk.close()\n"
         )
         number = other.fileno()
-        with subprocess.Popen([sys.executable, "-c", program, str(number)], pass_fds=[number]) as it:
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(number)], pass_fds=[number]
+        ) as it:
             ended = waited(f"postgresql://u@127.0.0.1:{other.getsockname()[1]}/d")
             it.kill()
     assert_not_ready(ended)
@@ -214,14 +225,6 @@ def is_reached(port: int) -> bool:
     """Whether somebody accepts connections there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for the condition; a test that waits half a minute has failed."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- a short grace ------------------------------------------------------------------

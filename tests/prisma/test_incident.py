@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-
 from tests.command import ROOT, Ended, command, process_environ
 from tests.incident import ADD_ISSUES, BEFORE, FAILED, HISTORY, SCHEMA, Connection
 from tests.postgres import LATEST, Database, Servers, available_majors, fresh_database

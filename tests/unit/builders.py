@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 
 from sidecar import script as scripts
 from sidecar.diagnose import Case, diagnose
 from sidecar.model import (
     Change,
     Effect,
+    Evidence,
     FactKey,
     Facts,
     Finding,
@@ -45,7 +47,7 @@ def facts(*tables: str, **more: str) -> dict[FactKey, str]:
     return {**{table(t): "TABLE" for t in tables}, **{table(t): d for t, d in more.items()}}
 
 
-def ledger_row(  # noqa: PLR0913 (one for each column of the ledger)
+def ledger_row(
     *,
     id: str = "row-1",  # noqa: A002 (the column's name)
     name: MigrationName = NAME,
@@ -87,7 +89,10 @@ def adapter_log(line: str) -> str:
 
 def script_of(*statements: str, text: str | None = None) -> Script:
     """The script of these statements, or of `text`, as the parser sees it."""
-    return scripts.parse("".join(f"{s};\n" for s in statements) if text is None else text)
+    return _parsed("".join(f"{s};\n" for s in statements) if text is None else text)
+
+
+_parsed = cache(scripts.parse)  # a property asks for the same few scripts again and again
 
 
 def effect_of(made: Made, state: Mapping[FactKey, str]) -> Effect:
@@ -130,7 +135,7 @@ def state_after(replayed: Replay, k: int) -> dict[FactKey, str]:
     return state
 
 
-def case(  # noqa: PLR0913 (one for each thing that is known)
+def case(
     script: Script,
     replayed: Replay,
     *,
@@ -151,9 +156,7 @@ def case(  # noqa: PLR0913 (one for each thing that is known)
 
 def made_by(script: Script) -> tuple[Made, ...]:
     """One table for each statement that changes the catalog, named after its number."""
-    return tuple(
-        f"t{s.index}" if s.nature is Nature.CATALOG else None for s in script.statements
-    )
+    return tuple(f"t{s.index}" if s.nature is Nature.CATALOG else None for s in script.statements)
 
 
 def situation(  # noqa: PLR0913 (one for each thing that planning looks at)
@@ -183,4 +186,4 @@ def situation(  # noqa: PLR0913 (one for each thing that planning looks at)
 
 def finding_of(name: FindingName, applied: int | None = None) -> Finding:
     """A finding of this name."""
-    return Finding(name, NAME, (), applied=applied, missing=("evidence",))
+    return Finding(name, NAME, (Evidence("test", "seen"),), applied=applied, missing=("more",))

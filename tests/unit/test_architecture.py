@@ -19,7 +19,7 @@ import sidecar
 
 PACKAGE = Path(sidecar.__file__).parent
 
-# What each module may import inside the package; a module stands below those it imports.
+# What each module imports inside the package; it stands below those it imports.
 LAYERS = {
     # values
     "__init__": "",
@@ -44,7 +44,7 @@ LAYERS = {
     "diagnose": "evidence model",
     "undo": "model",
     "refusal": "model",
-    "plan": "__init__ diagnose model policy refusal undo",
+    "plan": "__init__ diagnose evidence model policy refusal undo",
     "verify": "model undo",
     # words
     "text": "model",
@@ -66,10 +66,14 @@ LAYERS = {
     "execute": "blockers db errors model queries signals snapshot verify",
     "deliver": "",
     # the program and its boundary
-    "opening": "config db errors history lock log model wait",
+    "opening": "config db errors history lock log model queries wait",
+    "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening queries",
     "examine": "db diagnose errors history model plan replay script shadow snapshot undo",
-    "app": "config diagnose errors examine execute history lock model opening plan shadow",
+    "app": (
+        "config diagnose errors examine execute history lock model opening outcomes plan shadow"
+        " undo"
+    ),
     "demo": "db embedded errors history model queries script",
     "cli": (
         "__init__ app config deliver demo dsn errors log model opening plan_sql report resolve"
@@ -89,7 +93,7 @@ NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "loggi
 # Libraries with one door each.
 ONLY_IN = {
     "psycopg": {"db"},
-    "postgast": {"script", "statement_kinds"},
+    "postgast": {"script"},
     "subprocess": {"embedded", "demo"},
     "docker": set[str](),
 }
@@ -99,7 +103,9 @@ HEAVY = ("docker", "postgast", "rich", "structlog", "tenacity")
 
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_PACKAGE_LINES = 3500
+ONLY_VALUES = frozenset({"model"})
+"""May be longer, because the glossary is one text; what it computes is small instead."""
+MAX_VALUE_FUNCTION_LINES = 15
 
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py"))}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
@@ -153,9 +159,9 @@ def test_every_module_has_a_place_in_the_layers() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_its_layer_allows(module: str) -> None:
-    """No module reaches past the row it has in the table."""
-    assert inside(module) <= set(LAYERS.get(module, "").split())
+def test_a_module_imports_what_its_layer_allows(module: str) -> None:
+    """No module reaches past the row it has in the table, and no row allows what nobody uses."""
+    assert inside(module) == set(LAYERS.get(module, "").split())
 
 
 def test_the_layers_have_no_cycle() -> None:
@@ -189,8 +195,12 @@ def test_the_command_starts_without_the_heavy_libraries() -> None:
 
 @pytest.mark.parametrize("module", sorted({*MODULES} - {"cli", "__main__"}))
 def test_only_the_boundary_exits_and_catches_everything(module: str) -> None:
-    """`cli` alone turns failures into exit codes; nobody else swallows them."""
-    assert not {"sys.exit", "os._exit", "SystemExit"} & names_used(module)
+    """`cli` alone turns failures into exit codes; nobody else swallows them.
+
+    But for the last resort of `signals`, where unwinding to the boundary hangs.
+    """
+    allowed = {"os._exit"} if module == "signals" else set()
+    assert {"sys.exit", "os._exit", "SystemExit"} & names_used(module) <= allowed
     handlers = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.ExceptHandler))
     assert [node.lineno for node in handlers if swallows_everything(node)] == []
 
@@ -203,17 +213,12 @@ def test_only_the_boundary_reads_the_environment(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_fits_in_the_head(module: str) -> None:
-    """No module has more than 300 lines, no function more than 40."""
-    lines = SOURCES[module].count("\n")
-    assert lines <= MAX_MODULE_LINES
+    """No module has more than 300 lines, no function more than 40; values have hardly any."""
+    values = module in ONLY_VALUES
+    assert values or SOURCES[module].count("\n") <= MAX_MODULE_LINES
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions(module)}
-    assert {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == {}
-
-
-def test_the_package_can_be_read_in_an_afternoon() -> None:
-    """All modules together have at most 3500 lines."""
-    total = sum(source.count("\n") for source in SOURCES.values())
-    assert total <= MAX_PACKAGE_LINES
+    limit = MAX_VALUE_FUNCTION_LINES if values else MAX_FUNCTION_LINES
+    assert {name: lines for name, lines in lengths.items() if lines > limit} == {}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -140,9 +140,7 @@ ERRORS = {
     "block comment cut inside": Error(
         "CREATE TABLE a (); UPDATE a SET b = b + 1 /* ; */ WHERE c", (1, 2), UNCODED, (1, 2)
     ),
-    "string cut": Error(
-        "CREATE TABLE a (); INSERT INTO a VALUES ('x;y');", (1, 2), UNCODED, (1,)
-    ),
+    "string cut": Error("CREATE TABLE a (); INSERT INTO a VALUES ('x;y');", (1, 2), UNCODED, (1,)),
 }
 
 

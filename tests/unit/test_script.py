@@ -445,3 +445,24 @@ def test_refused_text(text: str, line: int, word: str) -> None:
 def test_created_extensions(text: str, names: tuple[str, ...]) -> None:
     """The extensions which a script needs are named without parsing scripts that need none."""
     assert created_extensions(text) == names
+
+
+@pytest.mark.parametrize(
+    ("sql", "creates"),
+    [
+        ("CREATE TABLE t (a int)", ("t",)),
+        ('CREATE TABLE "App".t PARTITION OF u FOR VALUES IN (1)', ('"App".t',)),
+        ("CREATE TABLE t AS SELECT 1", ("t",)),
+        ("SELECT 1 INTO t", ("t",)),
+        ("CREATE VIEW v AS SELECT 1", ("v",)),
+        ("CREATE MATERIALIZED VIEW v AS SELECT 1", ("v",)),
+        ("CREATE SEQUENCE s", ("s",)),
+        ("CREATE TEMP TABLE t (a int)", ()),
+        ("CREATE INDEX i ON t (a)", ()),
+        ("ALTER TABLE t ADD COLUMN a int", ()),
+        ("INSERT INTO t VALUES (1)", ()),
+    ],
+)
+def test_the_lasting_relations_that_a_statement_creates(sql: str, creates: tuple[str, ...]) -> None:
+    """Without a shadow they must at least be there by name."""
+    assert only(sql).creates == creates
