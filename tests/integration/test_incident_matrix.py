@@ -161,7 +161,7 @@ def _cases() -> Iterator[object]:
             yield pytest.param(major, policy, state, id=name)
 
 
-@pytest.mark.parametrize(("server", "policy", "state"), _cases(), indirect=["server"])
+@pytest.mark.parametrize(("server", "policy", "state"), [*_cases()], indirect=["server"])
 def test_incident_ends_as_the_policy_says(
     database: Database,
     folder: Path,
