@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sidecar.db import Session, identifier
 from sidecar.errors import ConfigError, DatabaseError, HaltError
@@ -21,6 +23,10 @@ _PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
 """ASCII punctuation in the order of the root collation (CLDR), which sorts before digits."""
 
 _CHOOSE_LEDGER = ("If the ledger is elsewhere, set SIDECAR_LEDGER_SCHEMA, then start again.",)
+
+
+_NEVER_NULL = {"checksum": 1, "migration_name": 2, "started_at": 3, "applied_steps_count": 7}
+"""Columns of the query LEDGER that Prisma always writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,22 @@ def read_ledger(session: Session, schema: str) -> Ledger:
                 f"GRANT SELECT, INSERT, UPDATE ON {table} TO <role>;",
             ),
         ) from exc
+    _refuse_nulls(rows, table)
     return Ledger(schema=schema, rows=tuple(LedgerRow(*row) for row in rows))
+
+
+def _refuse_nulls(rows: Sequence[tuple[Any, ...]], table: str) -> None:
+    """Prisma, too, refuses rows without these values (sql_migration_persistence.rs)."""
+    for row in rows:
+        holes = [name for name, at in _NEVER_NULL.items() if row[at] is None]
+        if holes:
+            what = (
+                f"the row {row[0]!r} of {table} has no {', '.join(holes)}, as no engine writes it"
+            )
+            raise HaltError(
+                f"{what}; nothing was changed",
+                next_steps=(f"Give that row its {holes[0]} (a number of steps is 0 or 1).",),
+            )
 
 
 def list_folder(path: str) -> tuple[tuple[MigrationName, ...], tuple[str, ...]]:

@@ -34,7 +34,7 @@ from sidecar.model import (
     StepKind,
 )
 from sidecar.policy import action_for
-from sidecar.undo import undo
+from sidecar.undo import literal, undo
 
 _SETTINGS = frozenset({"SET", "RESET", "SELECT", "LISTEN", "UNLISTEN"})
 """Kinds that set the session (SELECT by set_config) and hold nothing in it."""
@@ -185,7 +185,7 @@ def _ledger_steps(situation: Situation, audit: str, *, rolled_back_only: bool) -
         if row.migration_name == name:
             yield Step(
                 StepKind.LEDGER,
-                f"UPDATE {situation.table} SET rolled_back_at = now() WHERE id = {_text(row.id)} "
+                f"UPDATE {situation.table} SET rolled_back_at = now() WHERE id = {literal(row.id)} "
                 "AND finished_at IS NULL AND rolled_back_at IS NULL",
                 "the failed attempt is over",
             )
@@ -196,14 +196,9 @@ def _ledger_steps(situation: Situation, audit: str, *, rolled_back_only: bool) -
         StepKind.LEDGER,
         f"INSERT INTO {situation.table} (id, checksum, logs, started_at, finished_at, "
         "migration_name, applied_steps_count) VALUES (gen_random_uuid()::text, "
-        f"{_text(situation.file.checksum)}, {_text(audit)}, now(), now(), {_text(name)}, 0)",
+        f"{literal(situation.file.checksum)}, {literal(audit)}, now(), now(), {literal(name)}, 0)",
         "the migration is applied; logs carries the audit, which Prisma never reads",
     )
-
-
-def _text(value: str) -> str:
-    """A string literal; the executor sets standard_conforming_strings to on."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 # --- the plan --------------------------------------------------------------------

@@ -269,7 +269,7 @@ def _step(number: int, step: Step) -> list[str]:
 
 def _ending(outcome: Outcome) -> Iterator[list[str]]:
     yield [f"warning: {one_line(warning)}" for warning in outcome.warnings]
-    yield [f"next: {one_line(step)}" for step in next_steps(outcome)]
+    yield [f"next: {one_line(s)}" for s in next_steps(outcome) if s != "migration-sidecar status"]
 
 
 def _titled(title: str, lines: Iterable[str]) -> list[str]:

@@ -199,15 +199,28 @@ def _restoring(net: Mapping[FactKey, Change], table: str, types: list[str], tag:
         f"INSERT INTO {table} ({', '.join(values)}){given} "
         f"SELECT {', '.join(values.values())} FROM {QUARANTINE}.{_new_name(table, tag)[1]};"
     )
-    return f"keeps the rows of {table}; {_BACK}{sql}"
+    counted = [n for n, d in columns.items() if "nextval(" in d or "AS IDENTITY" in d]
+    return f"keeps the rows of {table}; {_BACK}{sql}" + "".join(
+        f" SELECT setval(pg_get_serial_sequence({literal(table)}, {literal(_plain(name))}), "
+        f"max({name})) FROM {table};"
+        for name in counted  # or the next row would get a number that is taken
+    )
+
+
+def _plain(identity: str) -> str:
+    return identity[1:-1].replace('""', '"') if identity.startswith('"') else identity
+
+
+def literal(value: str) -> str:
+    """A string literal, for a session with `standard_conforming_strings` on."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _new_name(identity: str, tag: str) -> tuple[str, str]:
     """The schema with its dot, and the object's name in quarantine, both quoted."""
     found = _LAST_NAME.search(identity)
     bare = found.group(1) if found else identity
-    plain = bare[1:-1].replace('""', '"') if bare.startswith('"') else bare
-    short = plain.encode()[:_NAME_LIMIT].decode(errors="ignore")
+    short = _plain(bare).encode()[:_NAME_LIMIT].decode(errors="ignore")
     unique = hashlib.sha256(f"{tag} {identity}".encode()).hexdigest()[:8]
     name = '"' + f"{short}_{unique}".replace('"', '""') + '"'
     return identity[: -len(bare)], name

@@ -6,6 +6,7 @@ the extra `embedded` is there. `pg_dump` is the extra's and reads all of them.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -47,6 +48,9 @@ STOP_SIGNALS = {
 }
 
 Row = tuple[Any, ...]
+
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (a directory of mode 0700 is made in it)
 
 
 def available_majors() -> tuple[int, ...]:
@@ -227,9 +231,18 @@ def run_sql(
 
 
 @contextmanager
-def running_server(major: int) -> Iterator[Server]:
-    """A server of that version for the length of the block (about a second to make)."""
-    cluster = Cluster.create(bindir=bindir(major), port=_free_port(), prefix="sidecar-test-pg-")
+def running_server(major: int, *, in_memory: bool = False) -> Iterator[Server]:
+    """A server of that version for the length of the block (about a second to make).
+
+    `in_memory` keeps its files in shared memory where there is plenty: making and dropping
+    databases by the hundred is file work, which a disk makes the slowest part of the tests.
+    """
+    cluster = Cluster.create(
+        _SHARED_MEMORY if in_memory and _has_room(_SHARED_MEMORY) else None,
+        bindir=bindir(major),
+        port=_free_port(),
+        prefix="sidecar-test-pg-",
+    )
     server = Server(cluster, dict(SETTINGS))
     try:
         with tempfile.NamedTemporaryFile("w", dir=cluster.home, suffix=".pw") as password:
@@ -272,7 +285,7 @@ class Servers:
 
     def __getitem__(self, major: int) -> Server:
         if major not in self._running:
-            self._running[major] = self._stack.enter_context(running_server(major))
+            self._running[major] = self._stack.enter_context(running_server(major, in_memory=True))
         server = self._running[major]
         if server.process is None or server.process.poll() is not None:
             server.restart()  # a test before this one ended it
@@ -281,6 +294,14 @@ class Servers:
     def close(self) -> None:
         """Stop them all and remove their data."""
         self._stack.close()
+
+
+def _has_room(directory: Path) -> bool:
+    """Whether files may be made there, programs started (see `embedded`), and 4 GiB are free."""
+    if not os.access(directory, os.W_OK):
+        return False
+    there = os.statvfs(directory)
+    return not there.f_flag & os.ST_NOEXEC and there.f_bavail * there.f_frsize > 4 << 30
 
 
 def _free_port() -> int:

@@ -243,3 +243,10 @@ def test_repaired_exactly_or_left_alone(
         assert (done.code, done.outcome.name) == (3, OutcomeName.HALTED)
         assert reason in done.what
         assert database.dump() == before
+
+
+def test_most_states_are_repaired() -> None:
+    """The list of refusals names real states only, and is the small part of all."""
+    refused, repaired = set(REFUSED), set(STATES) - set(REFUSED)
+    assert refused < set(STATES)
+    assert (len(repaired), len(refused)) == (77, 12)

@@ -233,6 +233,19 @@ def test_a_table_of_that_name_with_other_columns(scene: Scene) -> None:
     assert '"public"."_prisma_migrations" is not the table of Prisma' in ended.what
 
 
+def test_a_row_that_no_engine_writes(scene: Scene) -> None:
+    """A NULL where Prisma always writes a value is named, and a person asked: exit 3."""
+    scene.plant(1, TAGS, INIT)
+    scene.database.execute(
+        "ALTER TABLE _prisma_migrations ALTER applied_steps_count DROP NOT NULL;"
+        "UPDATE _prisma_migrations SET applied_steps_count = NULL"
+    )
+    with unchanged(scene.database):
+        ended = scene.run()
+    assert ended.code == HALTED
+    assert "has no applied_steps_count" in ended.what
+
+
 # --- the folder ---------------------------------------------------------------------
 
 
