@@ -180,9 +180,7 @@ def log_error(connection: Connection, row: str, logs: str, schema: str = SCHEMA)
 def native_log(migration: str, sqlstate: str, error: str) -> str:
     """The text of P3018 as the native engine puts it into `logs` (user-facing-errors)."""
     return (
-        "A migration failed to apply. New migrations cannot be applied before the error is"
-        " recovered from. Read more about how to resolve migration issues in a production"
-        " database: https://pris.ly/d/migrate-resolve\n\n"
+        "The engine begins with a paragraph of its own.\n\n"
         f"Migration name: {migration}\n\n"
         f"Database error code: {sqlstate}\n\n"
         f"Database error:\n{error}\n\n"

@@ -72,8 +72,8 @@ def ledger_row(
 def native_log(code: str, message: str = "ERROR: no") -> str:
     """The text of P3018, colours included, as the native engine writes it."""
     return (
-        "A migration failed to apply. New migrations cannot be applied before the error is "
-        f"recovered from.\n\nMigration name: {NAME}\n\nDatabase error code: {code}\n\n"
+        "The engine begins with a paragraph of its own.\n\n"
+        f"Migration name: {NAME}\n\nDatabase error code: {code}\n\n"
         f"Database error:\n{message}\n\nPosition:\n\x1b[1m 12\x1b[1;31m SELECT\x1b[0m\n\n"
         f'DbError {{ severity: "ERROR", code: SqlState(E{code}), message: "no" }}\n'
     )
