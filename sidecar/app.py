@@ -64,7 +64,7 @@ def _run_once(config: Config, world: World) -> Outcome:
             return outcomes.healthy(config, database)
         names = sorted({row.migration_name for row in database.ledger.failed})
         world.log.info("failed migrations found", migrations=names)
-        with waited_lock(config, world, database.session):
+        with waited_lock(config, world, database):
             return _repair_all(config, world, database)
 
 
@@ -73,7 +73,7 @@ def inspect(config: Config, world: World) -> Outcome:
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
             return outcomes.healthy(config, database)
-        own_session(config, database.session)
+        own_session(config, database)
         with lock.tried_lock(database.session) as held:
             busy = _busy(config, database, held=held)
             found = _running(database, busy) if busy else _inspected(config, database)
@@ -155,7 +155,7 @@ def _examiner(config: Config, database: Opened) -> Examiner:
             session=database.session,
             conninfo=config.target.probe_conninfo,
             database_oid=database.server.database_oid,
-            search_path=config.target.search_path or database.server.search_path,
+            search_path=database.search_path,
             url_schema=config.target.schema,
         ),
         folder=history.read_folder(config.migrations_dir),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.db import Session, identifier
+from sidecar.dsn import Target
 from sidecar.errors import ConfigError, DatabaseError, HaltError
 from sidecar.model import Folder, Ledger, LedgerRow, MigrationFile, MigrationName
 from sidecar.queries import LEDGER, SERVER
@@ -65,26 +66,49 @@ def ledger_schema(server: Server, *, wanted: str | None, url_schema: str | None)
     """The schema whose `_prisma_migrations` is ours, or None where there is none.
 
     `wanted` is the explicit setting, `url_schema` Prisma's `?schema=`. Prisma addresses the
-    table unqualified, so the first schema of the search path that has one wins; a table
-    elsewhere is only taken where it is the only one and no `?schema=` says otherwise.
-    Raises `ConfigError` where the choice would be a guess.
+    table unqualified, so the first schema of the search path that has one wins. Other
+    tenants' ledgers are not ours: with `?schema=` only `public` comes into question beside
+    it, where driver adapters put the table. Raises `ConfigError` where it would be a guess.
     """
     found = server.ledger_schemas
     if wanted is not None:
         return wanted if wanted in found else None
-    if url_schema is not None and url_schema in found:
-        return url_schema
-    for schema in () if url_schema else server.schemas:
-        if schema in found:
-            return schema
-    if not found:
-        return None
-    if len(found) == 1 and (url_schema is None or found == ("public",)):
-        return found[0]
+    if url_schema is not None:
+        return next((schema for schema in (url_schema, "public") if schema in found), None)
+    first = next((schema for schema in server.schemas if schema in found), None)
+    if first is not None or len(found) <= 1:
+        return first or next(iter(found), None)
     raise ConfigError(
         (f"several _prisma_migrations could be meant, in the schemas {', '.join(found)}",),
-        next_steps=("Set SIDECAR_LEDGER_SCHEMA (--ledger-schema) to the right one.",),
+        next_steps=_CHOOSE_LEDGER,
     )
+
+
+def refuse_strange_ledger(ledger: Ledger, *, wanted: str | None, url_schema: str | None) -> None:
+    """Raise `ConfigError` where failed migrations of another schema than `?schema=` were found.
+
+    A driver adapter ignores `?schema=` and keeps its ledger in `public`; the native engine
+    does not, and then that ledger is somebody else's. Only a person can tell.
+    """
+    if wanted is not None or url_schema in {None, ledger.schema} or not ledger.failed:
+        return
+    what = f"the URL says schema={url_schema}, the failed migrations stand in {ledger.schema}"
+    raise ConfigError(
+        (f"{what}: they may be another application's",),
+        next_steps=(f"If they are yours: SIDECAR_LEDGER_SCHEMA={ledger.schema}",),
+    )
+
+
+def search_path(server: Server, schema: str | None, *, target: Target) -> str:
+    """The search path under which Prisma ran the scripts of the ledger in `schema`.
+
+    Unqualified, the ledger landed in the first schema of that path (flavour/postgres.rs).
+    """
+    if schema is None or schema == target.schema:
+        return target.search_path or server.search_path
+    if target.schema is None and schema in server.schemas:
+        return server.search_path
+    return identifier(schema)
 
 
 def read_ledger(session: Session, schema: str) -> Ledger:

@@ -109,4 +109,6 @@ def describe(row: tuple[object, ...]) -> str:
     """`pid 42, app 'x', user u, active for 3 s: CREATE INDEX ...`."""
     pid, application, user, state, age, query = row
     shown = " ".join(str(query).split())[:120]
+    if "password" in str(query).lower():
+        shown = "(not shown: it speaks of a password)"
     return f"pid {pid}, application {application!r}, user {user}, {state} for {age:.0f} s: {shown}"

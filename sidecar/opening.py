@@ -35,6 +35,7 @@ class Opened:
     server: history.Server
     schema: str | None
     ledger: Ledger | None
+    search_path: str
 
     def reread(self) -> Ledger | None:
         """The ledger as it is now."""
@@ -52,11 +53,13 @@ def opened(config: Config, world: World) -> Iterator[Opened]:
         ready(config.backend_target.probe_conninfo, config, world)[0].close()
     session, server = ready(config.target.probe_conninfo, config, world)
     try:
-        schema = history.ledger_schema(
-            server, wanted=config.ledger_schema, url_schema=config.target.schema
-        )
+        wanted, url_schema = config.ledger_schema, config.target.schema
+        schema = history.ledger_schema(server, wanted=wanted, url_schema=url_schema)
         ledger = history.read_ledger(session, schema) if schema else None
-        yield Opened(session, server, schema, ledger)
+        if ledger is not None:
+            history.refuse_strange_ledger(ledger, wanted=wanted, url_schema=url_schema)
+        path = history.search_path(server, schema, target=config.target)
+        yield Opened(session, server, schema, ledger, path)
     finally:
         session.close()
 
@@ -95,12 +98,13 @@ def _probe(conninfo: Mapping[str, str], *, allow_standby: bool) -> tuple[Session
 
 
 @contextmanager
-def waited_lock(config: Config, world: World, session: Session) -> Iterator[None]:
+def waited_lock(config: Config, world: World, database: Opened) -> Iterator[None]:
     """Prisma's lock, once nobody works on a migration any more; given back at the end.
 
     Raises `BusyError` at the deadline, `HaltError` behind a pooler where no lock holds.
     """
-    own_session(config, session)
+    own_session(config, database)
+    session = database.session
     folder = history.read_folder(config.migrations_dir)
     scripts = [file.text for file in folder.files if file.text]
     lock.poll_until(
@@ -123,14 +127,14 @@ def waited_lock(config: Config, world: World, session: Session) -> Iterator[None
         lock.unlock(session)
 
 
-def own_session(config: Config, session: Session) -> None:
+def own_session(config: Config, database: Opened) -> None:
     """Make the session fit for work: no pooler in between, no limits made for requests.
 
     Raises `HaltError` where a pooler hands out server connections per transaction.
     """
+    session = database.session
     lock.refuse_transaction_pooler(session, config.target.probe_conninfo)
     session.execute(UNLIMITED)
     if session.server_version >= 140000:  # noqa: PLR2004 (PostgreSQL 14)
         session.execute(UNLIMITED_SINCE_14)
-    if config.target.search_path is not None:
-        session.query(SET_SEARCH_PATH, (config.target.search_path,))
+    session.query(SET_SEARCH_PATH, (database.search_path,))

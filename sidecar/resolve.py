@@ -40,7 +40,7 @@ def applied(config: Config, world: World, name: MigrationName) -> Outcome:
             "P3019",
             f"migration_lock.toml names the provider {provider}; this database is postgresql.",
         )
-    with opened(config, world) as database, waited_lock(config, world, database.session):
+    with opened(config, world) as database, waited_lock(config, world, database):
         file = _file(config, name)
         ledger = database.reread() or _create_ledger(config, database)
         if any(row.finished_at for row in _rows(ledger, name)):
@@ -58,7 +58,7 @@ def rolled_back(config: Config, world: World, name: MigrationName) -> Outcome:
     Raises `ResolveError` P3011 (never attempted), P3012 (not failed); without a ledger
     Prisma has no code for it, and so have we.
     """
-    with opened(config, world) as database, waited_lock(config, world, database.session):
+    with opened(config, world) as database, waited_lock(config, world, database):
         ledger = database.reread()
         if ledger is None:
             raise ResolveError(

@@ -47,6 +47,9 @@ _SET_AGAIN_BY_THE_SCRIPT = frozenset({"comment", "privilege", "default privilege
 _LAST_NAME = re.compile(r'("(?:[^"]|"")*"|[^".]+)$')
 
 
+_GIVES_VALUES = re.compile(r"\b(DEFAULT|GENERATED)\b")
+"""In the definition of a column: then rows hold values there that nobody wrote."""
+
 _BACK = "bring them back with: "
 
 
@@ -110,6 +113,8 @@ def _obstacles(parts: Mapping[FactKey, Change]) -> Iterator[str]:
             yield f"{key} was removed and cannot be put back"
         elif change.before is not None:
             yield f"{key} was changed and cannot be put back"
+        elif key.kind == "column" and _GIVES_VALUES.search(change.after):
+            yield f"{key} was created with values; which are the application's cannot be told"
         elif key.kind not in _ORDER and key.kind != "not-null":
             yield f"{key} was created; undoing that kind is not supported"
 

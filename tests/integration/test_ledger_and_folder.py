@@ -194,6 +194,28 @@ def test_a_ledger_in_public_for_tables_elsewhere(scene: Scene) -> None:
     assert_like_a_clean_run(scene, init, tags)
 
 
+def test_failed_migrations_of_another_schema_than_the_url_says(scene: Scene) -> None:
+    """They are an adapter's or another application's: exit 2; named, they are repaired there."""
+    scene.plant(1, TAGS, INIT)
+    scene.database.execute("CREATE SCHEMA app")
+    url = scene.database.url(schema="app")
+    with unchanged(scene.database):
+        ended = scene.run(DATABASE_URL=url)
+    assert ended.code == ExitCode.USAGE
+    assert "another application's" in ended.what
+    assert outcome(scene.run(DATABASE_URL=url, SIDECAR_LEDGER_SCHEMA="public")) == (0, "repaired")
+    assert scene.database.execute(
+        "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname IN ('app', 'public')"
+    ) == [("public",)]
+
+
+def test_another_tenants_ledger_is_not_ours(scene: Scene) -> None:
+    """With `?schema=` a failed migration in a third schema is nobody's business here: healthy."""
+    failed_in(scene, "shop")
+    ended = scene.run(DATABASE_URL=scene.database.url(schema="app"))
+    assert outcome(ended) == (0, "healthy")
+
+
 def test_a_schema_name_that_needs_quotes(scene: Scene) -> None:
     """A schema may be called anything."""
     failed_in(scene, "My app, déjà; vu")

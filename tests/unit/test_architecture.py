@@ -56,7 +56,7 @@ LAYERS = {
     "queries": "",
     "db": "errors",
     "wait": "errors",
-    "history": "db errors model queries",
+    "history": "db dsn errors model queries",
     "lock": "db errors model queries",
     "blockers": "db errors lock queries",
     "snapshot": "model",

@@ -313,11 +313,12 @@ LEDGERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str | None, str | Non
     "search path, second": (("other", "public"), ("app", "public"), None, None, "public"),
     "own schema of the role": (("ada",), ("ada", "public"), None, None, "ada"),
     "the only one": (("app",), ("public",), None, None, "app"),
+    "another tenant's": (("shop",), ("app",), None, "app", None),
+    "an adapter's beside another tenant's": (("public", "shop"), ("app",), None, "app", "public"),
 }
 GUESSES: dict[str, tuple[tuple[str, ...], str | None]] = {
     "two elsewhere": (("app", "shop"), None),
-    "?schema= elsewhere": (("shop",), "app"),
-    "?schema= and two elsewhere": (("public", "shop"), "app"),
+    "three elsewhere": (("app", "blog", "shop"), None),
 }
 
 

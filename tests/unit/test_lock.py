@@ -141,3 +141,9 @@ def test_a_backend_at_work_on_a_script(query: str, *, at_work: bool) -> None:
     session = cast("Session", Answering("SELECT 1", query))
     assert len(executing(session, [SCRIPT])) == at_work
     assert executing(session, []) == ()
+
+
+def test_no_password_is_read_out_of_a_query() -> None:
+    """What others run is shown, but not if it speaks of a password."""
+    query = "ALTER ROLE ada PASSWORD 'correct horse'"
+    assert "correct" not in describe((7, "psql", "ada", "active", 1.0, query))

@@ -115,6 +115,7 @@ def test_what_the_script_sets_again_is_left_as_it_is(kind: str) -> None:
         (Change(KEY_T, "TABLE", "TABLE OF x"), "changed"),
         (Change(FactKey("column", "a", T), "integer", "bigint"), "changed"),
         (Change(FactKey("column", "a", T), "integer", None), "removed"),
+        (Change(FactKey("column", "a", T), None, "integer DEFAULT 0"), "created with values"),
         (Change(FactKey("type", "public.e", ""), "ENUM ('a')", "ENUM ('a', 'b')"), "changed"),
         (made("cast", "(a AS b)"), "not supported"),
     ],
