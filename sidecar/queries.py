@@ -200,6 +200,13 @@ INSERT INTO {ledger} (id, checksum, migration_name, started_at, finished_at, rol
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
+COPY_LEDGER = """
+INSERT INTO {ledger} (id, checksum, migration_name, started_at, finished_at, rolled_back_at, logs,
+                      applied_steps_count)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
+                     %s::timestamptz[], %s::text[], %s::int[])
+"""
+
 MARK_ROLLED_BACK = """
 UPDATE {ledger} SET rolled_back_at = now()
  WHERE migration_name = %s AND finished_at IS NULL AND rolled_back_at IS NULL

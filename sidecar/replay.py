@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar import script as scripts
-from sidecar.db import Session, identifier
+from sidecar.db import Session, identifier, literal
 from sidecar.errors import DatabaseError
 from sidecar.model import (
     Effect,
     Ledger,
+    LedgerRow,
     MigrationFile,
     Replay,
     Script,
     Statement,
 )
 from sidecar.queries import (
+    COPY_LEDGER,
     CREATE_LEDGER,
     EXTENSIONS,
-    INSERT_LEDGER_ROW,
-    SET_SEARCH_PATH,
     UNLIMITED,
 )
 from sidecar.shadow import Live, Shadow
@@ -132,20 +132,21 @@ def _prepare(session: Session, live: Live, past: Past, script: Script) -> None:
     _create_extensions(session, live, [*(file.text or "" for file in past.files), script.text])
     table = identifier(past.ledger.schema, "_prisma_migrations")
     session.execute(CREATE_LEDGER.format(ledger=table))
-    for row in past.ledger.rows:
-        session.update(
-            INSERT_LEDGER_ROW.format(ledger=table),
-            (
-                row.id,
-                row.checksum,
-                row.migration_name,
-                row.started_at,
-                row.finished_at,
-                row.rolled_back_at,
-                row.logs,
-                row.applied_steps_count,
-            ),
-        )
+    columns = [list(column) for column in zip(*map(_values, past.ledger.rows), strict=True)]
+    session.update(COPY_LEDGER.format(ledger=table), columns)
+
+
+def _values(row: LedgerRow) -> tuple[object, ...]:
+    return (
+        row.id,
+        row.checksum,
+        row.migration_name,
+        row.started_at,
+        row.finished_at,
+        row.rolled_back_at,
+        row.logs,
+        row.applied_steps_count,
+    )
 
 
 def _create_extensions(session: Session, live: Live, texts: Sequence[str]) -> None:
@@ -168,9 +169,10 @@ def _fresh_session(session: Session, search_path: str) -> None:
     """Each deploy is a session of its own: settings of one script do not reach the next."""
     if session.in_transaction:
         session.execute("ROLLBACK")
-    session.execute("RESET SESSION AUTHORIZATION; RESET ALL; SET synchronous_commit = off")
-    session.execute(UNLIMITED)
-    session.query(SET_SEARCH_PATH, (search_path,))
+    path = f"SELECT set_config('search_path', {literal(search_path)}, false)"
+    session.execute(
+        f"RESET SESSION AUTHORIZATION; RESET ALL; SET synchronous_commit = off; {UNLIMITED}; {path}"
+    )  # one message: this comes before every script of a long history
 
 
 # --- the history -----------------------------------------------------------------
