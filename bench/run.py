@@ -128,7 +128,7 @@ def running() -> Iterator[Bench]:
     """The bench; everything it made is gone at the end."""
     with (
         tempfile.TemporaryDirectory() as path,
-        running_server(POSTGRESQL, in_memory=True) as server,
+        running_server(POSTGRESQL) as server,
     ):
         server.restart(fsync="on", max_wal_size="1GB", shared_buffers="128MB", log_connections="on")
         yield Bench(Path(path), server)
@@ -262,6 +262,7 @@ def diagnosis(bench: Bench) -> Iterator[Figure]:
     migrations = history(300)
 
     def turn(scene: Scene) -> tuple[float, float]:
+        bench.server.run_sql("CHECKPOINT")  # what others wrote is not ours to flush
         ours = seconds(scene.diagnose)
         with fresh_database(bench.server) as fresh:
             return ours, seconds(lambda: _psql(scene, fresh, migrations))

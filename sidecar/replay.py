@@ -167,12 +167,20 @@ def _create_extensions(session: Session, live: Live, texts: Sequence[str]) -> No
 
 def _fresh_session(session: Session, search_path: str) -> None:
     """Each deploy is a session of its own: settings of one script do not reach the next."""
+    _leave_transaction(session)
+    session.execute(_fresh(search_path))
+
+
+def _leave_transaction(session: Session) -> None:
     if session.in_transaction:
         session.execute("ROLLBACK")
+
+
+def _fresh(search_path: str) -> str:
     path = f"SELECT set_config('search_path', {literal(search_path)}, false)"
-    session.execute(
+    return (
         f"RESET SESSION AUTHORIZATION; RESET ALL; SET synchronous_commit = off; {UNLIMITED}; {path}"
-    )  # one message: this comes before every script of a long history
+    )
 
 
 # --- the history -----------------------------------------------------------------
@@ -180,15 +188,16 @@ def _fresh_session(session: Session, search_path: str) -> None:
 
 def _replay_file(session: Session, text: str, search_path: str) -> None:
     """Run one script of the history, as one message where that is the same and safe."""
-    _fresh_session(session, search_path)
+    _leave_transaction(session)
     statements = _statements(text) if _BY_STATEMENTS.search(text) else ()
     if not any(s.solo or s.control or reaches_out(s) for s in statements):
         try:
-            session.execute(text)
+            session.execute(f"{_fresh(search_path)};\n{text}")  # a long history has many of these
         except DatabaseError:
-            _fresh_session(session, search_path)
+            pass
         else:
             return
+    _fresh_session(session, search_path)
     for statement in statements or _statements(text):
         _replay_statement(session, statement)
 
