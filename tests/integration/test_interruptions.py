@@ -61,7 +61,7 @@ class Stop:
 STOPS = {
     "at Prisma's lock": Stop(f"SELECT pg_advisory_lock({LOCK_KEY})", "SELECT pg_try_advisory%"),
     "at CREATE DATABASE": Stop("LOCK TABLE pg_database IN SHARE MODE", "CREATE DATABASE%"),
-    "in the replay": Stop("SELECT", "DO $$ BEGIN%", (*BEFORE, HELD_ON_A_SHADOW)),
+    "in the replay": Stop("SELECT", "%DO $$ BEGIN%", (*BEFORE, HELD_ON_A_SHADOW)),
     "at ALTER TABLE": Stop(
         "LOCK TABLE momentum.mm_board IN ROW EXCLUSIVE MODE", "%ADD CONSTRAINT%"
     ),
