@@ -101,16 +101,15 @@ class Examiner:
 
     def _past(self, row: LedgerRow, ledger: Ledger) -> Past:
         """What ran before this attempt: earlier in time, or earlier in the folder."""
-        names = [file.name for file in self.folder.files]
-        place = names.index(row.migration_name)
+        place = {file.name: number for number, file in enumerate(self.folder.files)}
         before = {
             other.migration_name
             for other in ledger.rows
             if other.rolled_back_at is None
-            and other.migration_name in names
+            and other.migration_name in place
             and other.migration_name != row.migration_name
             and (
-                names.index(other.migration_name) < place
+                place[other.migration_name] < place[row.migration_name]
                 or (other.applied and other.started_at < row.started_at)
             )
         }

@@ -178,8 +178,6 @@ SELECT e.extname::text, n.nspname::text
 
 ROLES = r"SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
 
-CURRENT_XID = "SELECT pg_catalog.txid_current()::text"
-
 CREATE_LEDGER = """
 CREATE TABLE {ledger} (
     id                  VARCHAR(36) PRIMARY KEY NOT NULL,

@@ -215,5 +215,5 @@ def _replay_statement(session: Session, statement: Statement) -> None:
     try:
         session.execute(statement.sql)
     except DatabaseError:
-        if session.in_transaction and statement.block is None:
-            session.execute("ROLLBACK")
+        if statement.block is None:
+            _leave_transaction(session)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sidecar import history
 from sidecar.db import Session, identifier
-from sidecar.errors import ExitCode, ResolveError
+from sidecar.errors import ResolveError
 from sidecar.model import (
     Ledger,
     LedgerRow,
@@ -22,6 +22,7 @@ from sidecar.model import (
     OutcomeName,
 )
 from sidecar.opening import Opened, World, opened, waited_lock
+from sidecar.outcomes import outcome
 from sidecar.queries import CREATE_LEDGER, CURRENT_SCHEMA, INSERT_LEDGER_ROW, MARK_ROLLED_BACK
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def applied(config: Config, world: World, name: MigrationName) -> Outcome:
                 f"{name} has a finished attempt in the ledger already; nothing was changed.",
             )
         _record(database.session, ledger, file)
-    return _done(config, database, f"{name} is recorded as applied")
+    return outcome(config, database, OutcomeName.HEALTHY, f"{name} is recorded as applied", ())
 
 
 def rolled_back(config: Config, world: World, name: MigrationName) -> Outcome:
@@ -78,7 +79,7 @@ def rolled_back(config: Config, world: World, name: MigrationName) -> Outcome:
             )
         with database.session.transaction():
             _mark_rolled_back(database.session, ledger, name)
-    return _done(config, database, f"{name} is recorded as rolled back")
+    return outcome(config, database, OutcomeName.HEALTHY, f"{name} is recorded as rolled back", ())
 
 
 def _file(config: Config, name: MigrationName) -> MigrationFile:
@@ -122,13 +123,3 @@ def _rows(ledger: Ledger, name: MigrationName) -> list[LedgerRow]:
 
 def _table(ledger: Ledger) -> str:
     return identifier(ledger.schema, "_prisma_migrations")
-
-
-def _done(config: Config, database: Opened, summary: str) -> Outcome:
-    return Outcome(
-        OutcomeName.HEALTHY,
-        ExitCode.OK,
-        summary,
-        server_version=database.server.version,
-        policy=config.policy.preset,
-    )

@@ -68,7 +68,7 @@ LAYERS = {
     # the program and its boundary
     "opening": "config db errors history lock log model queries wait",
     "outcomes": "config errors history model opening",
-    "resolve": "config db errors history model opening queries",
+    "resolve": "config db errors history model opening outcomes queries",
     "examine": "db diagnose errors history model plan replay script shadow snapshot undo",
     "app": (
         "config diagnose errors examine execute history lock model opening outcomes plan shadow"
