@@ -12,7 +12,7 @@ import re
 import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
@@ -24,6 +24,7 @@ from sidecar.errors import ConnectionLostError, DatabaseError, NotReadyError
 Row = tuple[Any, ...]
 
 _EXPLAIN_LIMIT_S = 5.0
+_CANCEL_LIMIT_S = 1.0
 _GRACE_ONLY = frozenset({"28P01", "28000", "3D000", "42501"})
 """Refusals that time rarely heals: password, pg_hba, missing database, no CONNECT right."""
 
@@ -101,6 +102,11 @@ class Session:
         """A transaction (inside one: a savepoint) that is always rolled back."""
         with self._translated(), self._connection.transaction(force_rollback=True):
             yield
+
+    def cancel(self) -> None:
+        """Have the server stop what another thread runs on this session; never raises."""
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_LIMIT_S)
 
     def close(self) -> None:
         """Hang up; never raises."""

@@ -409,7 +409,7 @@ object (
         ) END,
         p.proacl, acldefault('f', p.proowner), p.proowner
     FROM pg_proc p JOIN space n ON n.oid = p.pronamespace
-    WHERE p.oid = ANY (:roots)
+    WHERE p.oid >= 16384 AND p.oid = ANY (:roots)
         AND ('pg_proc'::regclass, p.oid) NOT IN (TABLE member)
 
     UNION ALL
@@ -710,7 +710,8 @@ SELECT o.root, 'comment',
     d.description
 FROM object o
 JOIN pg_description d USING (classoid, objoid, objsubid)
-WHERE NOT (o.kind = 'schema' AND o.identity = 'public')  -- initdb's, and lost in some restores
+WHERE d.objoid >= 12000  -- not PostgreSQL's own, of which there are 5,000
+    AND NOT (o.kind = 'schema' AND o.identity = 'public')  -- initdb's, and lost in some restores
 
 UNION ALL
 SELECT o.root, CASE o.kind WHEN 'default privilege' THEN o.kind ELSE 'privilege' END,

@@ -8,7 +8,6 @@ and a hole there shows as a difference, never as a match.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar import script as scripts
@@ -26,7 +25,6 @@ from sidecar.model import (
 from sidecar.queries import (
     COPY_LEDGER,
     CREATE_LEDGER,
-    EXTENSIONS,
     UNLIMITED,
 )
 from sidecar.shadow import Live, Shadow
@@ -50,14 +48,21 @@ _REACHES_OUT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is replayed before the failed migration: the ledger, and the scripts in order."""
+    """What is replayed before the failed migration: the ledger, and the scripts in order.
+
+    Extensions are those of the live database, with their schemas.
+    """
 
     ledger: Ledger
     files: tuple[MigrationFile, ...]
+    extensions: tuple[tuple[str, str], ...]
 
 
 def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
-    """The facts after `past`, and what each statement of `script` changes."""
+    """The facts after `past`, and what each statement of `script` changes.
+
+    The session on the live database is left alone: it is read meanwhile.
+    """
     session = shadow.session
     _prepare(session, live, past, script)
     for file in past.files:
@@ -69,9 +74,8 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     problem = ""
     for statement in script.statements:
         if reaches_out(statement):
-            problem = (
-                f"statement {statement.index} (line {statement.line}) acts on the whole server"
-            )
+            why = statement.forbidden or "it acts on the whole server"
+            problem = f"statement {statement.index} (line {statement.line}) is never run: {why}"
             break
         try:
             effects.append(_effect(session, tracker, statement))
@@ -83,14 +87,24 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
             break
     if not problem and (missed := tracker.after_statement(full=True)):
         problem = f"the replay lost sight of {missed[0].key}"
-    return Replay(base, tuple(effects), comparable=shadow.comparable, problem=problem)
+    return Replay(base, _net(script, effects), comparable=shadow.comparable, problem=problem)
+
+
+def _net(script: Script, effects: list[Effect]) -> tuple[Effect, ...]:
+    """The effects, of which a block that the script takes back has none."""
+    undone = script.undone_blocks
+    return tuple(
+        () if statement.block in undone else effect
+        for statement, effect in zip(script.statements, effects, strict=False)
+    )
 
 
 def _effect(session: Session, tracker: Tracker, statement: Statement) -> Effect:
     """Run one statement in its own transaction, or inside the block the script opened."""
     if statement.control is not None:
         session.execute(statement.sql)
-        return ()
+        taken_back = "ROLLBACK" in statement.kind  # ROLLBACK TO too
+        return tracker.after_statement(full=True) if taken_back else ()
     if statement.solo:
         session.execute(statement.sql)
         return tracker.after_statement(full=True)
@@ -129,7 +143,7 @@ def _prepare(session: Session, live: Live, past: Past, script: Script) -> None:
     session.execute("SET synchronous_commit = off; SET client_min_messages = error")
     for schema in {live.url_schema, past.ledger.schema} - {None, "public"}:
         session.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(str(schema))}")
-    _create_extensions(session, live, [*(file.text or "" for file in past.files), script.text])
+    _create_extensions(session, past, script)
     table = identifier(past.ledger.schema, "_prisma_migrations")
     session.execute(CREATE_LEDGER.format(ledger=table))
     columns = [list(column) for column in zip(*map(_values, past.ledger.rows), strict=True)]
@@ -149,10 +163,11 @@ def _values(row: LedgerRow) -> tuple[object, ...]:
     )
 
 
-def _create_extensions(session: Session, live: Live, texts: Sequence[str]) -> None:
+def _create_extensions(session: Session, past: Past, script: Script) -> None:
     """Extensions that stand in no script were made beside the history: scripts rely on them."""
+    texts = (*(file.text or "" for file in past.files), script.text)
     created = {name for text in texts for name in scripts.created_extensions(text)}
-    for name, schema in live.session.query(EXTENSIONS):
+    for name, schema in past.extensions:
         if name in created:
             continue
         try:

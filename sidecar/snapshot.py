@@ -22,9 +22,11 @@ PostgreSQL's chapter "System Catalogs".
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -46,13 +48,25 @@ _SETTINGS: Final = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "64MB",
+    "plan_cache_mode": "force_generic_plan",
 }
+
+_BEGIN: Final = ", ".join(
+    [
+        "SELECT ARRAY(SELECT name::text FROM pg_catalog.pg_prepared_statements)",
+        *["pg_catalog.set_config(%s, %s, true)"] * len(_SETTINGS),
+    ]
+)
+"""Tells what the session has prepared, and sets `_SETTINGS` until the transaction ends."""
 
 _FEW: Final = 500
 """Beyond so many roots it is quicker to read everything."""
 
-_PREPARED: Final = "migration_sidecar_facts"
-_IS_PREPARED: Final = "SELECT count(*) > 0 FROM pg_catalog.pg_prepared_statements WHERE name = %s"
+_PREPARED: Final = "migration_sidecar_"
+"""Queries are prepared under their name, which follows."""
+
+_CANCEL_AGAIN_S: Final = 0.1
+"""A statement that had not yet begun when it was cancelled runs on."""
 
 _NAME_GIVERS: Final = frozenset({"type", "extension"})
 """Kinds whose *definition* shows in those of others: an enum's labels, an extension's schema."""
@@ -72,10 +86,36 @@ class Reader(Protocol):
         ...
 
 
+class Stoppable(Reader, Protocol):
+    """A session that another thread can stop."""
+
+    def cancel(self) -> None:
+        """Have the server stop what the session runs."""
+        ...
+
+
 def read(session: Reader, *, server_version: int) -> Facts:
     """All facts of the database. `server_version` is libpq's number (150018)."""
-    rows = _whole(session, server_version)
+    with session.undone():
+        rows = _Catalog(session, server_version).facts()
     return {FactKey(*fact): definition for _, *fact, definition in rows}
+
+
+@contextmanager
+def read_meanwhile(session: Stoppable, *, server_version: int) -> Iterator[Future[Facts]]:
+    """All facts of the database, read while the block does something else.
+
+    The block must leave `session` alone, and ask for the result at its end: whoever leaves
+    earlier (we were told to stop, a server is gone) does not want it any more.
+    """
+    with ThreadPoolExecutor(1, "snapshot") as pool:
+        facts = pool.submit(read, session, server_version=server_version)
+        try:
+            yield facts
+        finally:
+            while not facts.done():
+                session.cancel()
+                wait((facts,), timeout=_CANCEL_AGAIN_S)
 
 
 def read_rooted(
@@ -86,11 +126,8 @@ def read_rooted(
     A root is the oid of the object that stands alone and that a fact comes and goes with:
     schema, relation, type, function and the like.
     """
-    if roots is None:
-        return _by_root(_whole(session, server_version))
     with session.undone():
-        session.query(*_settings())
-        return _by_root(session.query(_sql("facts", server_version=server_version, roots=roots)))
+        return _by_root(_Catalog(session, server_version).facts(roots))
 
 
 def diff(before: Facts, after: Facts) -> Effect:
@@ -131,13 +168,18 @@ class Tracker:
         `full` reads everything again: for statements that cannot run in a transaction, and
         after a ROLLBACK.
         """
-        if full:
-            before = self.facts()
-            return diff(before, self.full())
-        changes = self._touched()
-        before = _merged(self._roots.get(root, {}) for root in changes)
-        self._roots.update(changes)
-        return diff(before, _merged(changes.values()))
+        fresh = self._everything() if full else self._touched()
+        changed = {
+            root: facts for root, facts in fresh.items() if facts != self._roots.get(root, {})
+        }
+        before = _merged(self._roots.get(root, {}) for root in changed)
+        self._roots.update(changed)
+        return diff(before, _merged(changed.values()))
+
+    def _everything(self) -> dict[int, Facts]:
+        """The present facts of all roots, also of those that have none any more."""
+        now = read_rooted(self._session, server_version=self._version, roots=None)
+        return {root: {} for root in self._roots} | now
 
     def _touched(self) -> dict[int, Facts]:
         """The present facts of all roots that may have changed, by root.
@@ -146,27 +188,15 @@ class Tracker:
         read too, and if they lost theirs (a schema was renamed), their dependents as well.
         """
         fresh: dict[int, Facts] = {}
-        sql = _sql("touched", "roots", server_version=self._version)
         with self._session.undone():
-            self._session.query(*_settings())
-            roots = {root for (root,) in self._session.query(sql)}
+            catalog = _Catalog(self._session, self._version)
+            roots = catalog.touched()
             while roots:
-                found = self._read(roots)
+                found = _by_root(catalog.facts(roots if len(roots) <= _FEW else None))
                 fresh |= {root: found.get(root, {}) for root in roots}
                 renamed = [root for root in roots if _renames(self._roots.get(root), fresh[root])]
-                roots = self._dependents(renamed) - fresh.keys()
+                roots = (catalog.dependents(renamed) if renamed else set()) - fresh.keys()
         return fresh
-
-    def _read(self, roots: set[int]) -> dict[int, Facts]:
-        few = roots if len(roots) <= _FEW else None
-        sql = _sql("facts", server_version=self._version, roots=few)
-        return _by_root(self._session.query(sql))
-
-    def _dependents(self, roots: list[int]) -> set[int]:
-        if not roots:
-            return set()
-        sql = _sql("dependents", "roots", server_version=self._version, roots=roots)
-        return {root for (root,) in self._session.query(sql)}
 
 
 def _renames(before: Facts | None, after: Facts) -> bool:
@@ -177,19 +207,6 @@ def _renames(before: Facts | None, after: Facts) -> bool:
         key not in after or (key.kind in _NAME_GIVERS and after[key] != definition)
         for key, definition in before.items()
     )
-
-
-def _whole(session: Reader, server_version: int) -> list[tuple[Any, ...]]:
-    """All rows of facts.sql, which is planned only once a session: that is a third of its time.
-
-    Whether it is prepared is asked each time: a script may say DEALLOCATE ALL.
-    """
-    with session.undone():
-        session.query(*_settings())
-        if not session.query(_IS_PREPARED, (_PREPARED,))[0][0]:
-            facts = _sql("facts", server_version=server_version)
-            session.query(f"PREPARE {_PREPARED} AS {facts}")
-        return session.query(f"EXECUTE {_PREPARED}")
 
 
 def _by_root(rows: Iterable[tuple[Any, ...]]) -> dict[int, Facts]:
@@ -206,24 +223,49 @@ def _merged(parts: Iterable[Facts]) -> dict[FactKey, str]:
 # --- facts.sql -------------------------------------------------------------------
 
 
-def _settings() -> tuple[str, list[str]]:
-    """One query, with its parameters, that sets `_SETTINGS` until the transaction ends."""
-    call = "pg_catalog.set_config(%s, %s, true)"
-    return (
-        f"SELECT {', '.join([call] * len(_SETTINGS))}",
-        [text for setting in _SETTINGS.items() for text in setting],
-    )
+class _Catalog:
+    """The queries of facts.sql, asked in a transaction that is rolled back afterwards.
 
-
-def _sql(*blocks: str, server_version: int, roots: Collection[int] | None = None) -> str:
-    """The named blocks as one query for that server, on some roots or on everything.
-
-    The oids become part of the text: being constants they let the planner use the indexes.
+    A session plans each of them only once, which is a third of the time of the largest and
+    most of the time of the others. What is still prepared is asked each time: a script may
+    say DEALLOCATE ALL.
     """
+
+    def __init__(self, session: Reader, server_version: int) -> None:
+        self._session = session
+        self._version = server_version
+        self._prepared, *_ = session.query(_BEGIN, [*chain(*_SETTINGS.items())])[0]
+
+    def facts(self, roots: Collection[int] | None = None) -> list[tuple[Any, ...]]:
+        """Root, kind, identity, on and definition of all facts, or of those of some roots."""
+        return self._rows("facts", "facts", roots=roots)
+
+    def touched(self) -> set[int]:
+        """Roots that the current transaction may have changed."""
+        return {root for (root,) in self._rows("touched", "touched", "roots")}
+
+    def dependents(self, roots: Collection[int]) -> set[int]:
+        """Roots whose definitions may name one of these."""
+        return {root for (root,) in self._rows("dependents", "dependents", "roots", roots=roots)}
+
+    def _rows(
+        self, name: str, *blocks: str, roots: Collection[int] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows of these blocks, as one query that is prepared under that name."""
+        name = f"{_PREPARED}{name}" + ("" if roots is None else "_of")
+        if name not in self._prepared:
+            types = "" if roots is None else "(oid[])"
+            sql = _sql(*blocks, server_version=self._version, rooted=roots is not None)
+            self._session.query(f"PREPARE {name}{types} AS {sql}")
+            self._prepared.append(name)
+        asked = "" if roots is None else f"('{{{','.join(str(int(root)) for root in roots)}}}')"
+        return self._session.query(f"EXECUTE {name}{asked}")
+
+
+def _sql(*blocks: str, server_version: int, rooted: bool) -> str:
+    """The named blocks as one query for that server, on some roots ($1) or on everything."""
     text = "".join(_blocks(server_version // 10000)[name] for name in blocks)
-    if roots is None:
-        return re.sub(r"\S+ = ANY \(:roots\)", "true", text)
-    return text.replace(":roots", f"'{{{','.join(str(int(root)) for root in roots)}}}'::oid[]")
+    return text.replace(":roots", "$1") if rooted else re.sub(r"\S+ = ANY \(:roots\)", "true", text)
 
 
 @cache

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from psycopg import Connection
 
+from sidecar import script as scripts
+from sidecar.db import Row, Session
 from sidecar.errors import ExitCode
-from sidecar.model import FindingName
-from sidecar.shadow import MARK, PREFIX
+from sidecar.model import FindingName, Ledger, LedgerRow, MigrationName
+from sidecar.replay import Past, replay
+from sidecar.shadow import MARK, PREFIX, Live, Shadow
 from tests import running
 from tests.command import Said, Scene, shadows, unchanged
 from tests.incident import Migration
@@ -360,3 +365,42 @@ def test_an_extension_that_the_shadow_lacks(servers: Servers, tmp_path: Path) ->
             ended = scene.run(SIDECAR_SHADOW="embedded")
     assert ended.finding.name is FindingName.UNDETERMINED
     assert "statement 2 (line 2, ALTER TABLE) fails on the shadow" in ended.finding.missing[0]
+
+
+# --- the last look ------------------------------------------------------------------
+
+
+class Watched(Session):
+    """A session that calls somebody after each message it sends."""
+
+    def __init__(self, connection: Connection[Row], then: Callable[[str], object]) -> None:
+        super().__init__(connection)
+        self._then = then
+
+    def execute(self, script: str) -> None:
+        super().execute(script)
+        self._then(script)
+
+
+@pytest.mark.parametrize(
+    "planted", ["DROP TABLE item", "ALTER TABLE item DROP CONSTRAINT item_pkey", ""]
+)
+def test_a_replay_that_lost_sight_of_something_says_so(
+    latest_database: Database, planted: str
+) -> None:
+    """What the transactions of the replay do not show (here: another session) is found at last."""
+
+    def meddle(message: str) -> None:
+        if message.startswith("CREATE INDEX") and planted:
+            latest_database.execute(planted)
+
+    script = scripts.parse(TAGS.sql)
+    rows = (LedgerRow("1", "", MigrationName(TAGS.name), datetime.now(UTC), None, None, None, 0),)
+    past = Past(Ledger("public", rows), (), ())
+    latest_database.execute(INIT.sql)
+    with latest_database.connect() as connection:
+        session = Watched(connection, meddle)
+        live = Live(session, {}, database_oid=0, search_path="public", url_schema=None)
+        replayed = replay(Shadow(session, comparable=True, origin=""), live, past, script)
+    assert replayed.problem.startswith("the replay lost sight of ") == bool(planted)
+    assert len(replayed.effects) == len(script.statements)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from sidecar import db
-from sidecar.errors import DatabaseError
+from sidecar.errors import ConnectionLostError, DatabaseError
 from sidecar.model import Effect, FactKey, Facts
-from sidecar.snapshot import Tracker, diff, read, read_rooted
+from sidecar.snapshot import Tracker, diff, read, read_meanwhile, read_rooted
 from tests.postgres import Database
+from tests.running import until
 
 Connect = Callable[[], db.Session]
 
@@ -649,6 +651,66 @@ def test_nothing_changed(connect: Connect) -> None:
     assert run_tracked(session, tracker, "SELECT * FROM s.base") == ()
 
 
+@pytest.mark.parametrize("forget", ["DEALLOCATE ALL", "DISCARD ALL"])
+def test_scripts_that_forget_what_is_prepared(connect: Connect, forget: str) -> None:
+    """Queries that a script threw away are prepared again."""
+    session = connect()
+    session.execute(BASE)
+    tracker = Tracker(session, server_version=session.server_version)
+    tracker.full()
+    for old, new in (("s.mood", "feeling"), ("s.feeling", "mood")):  # asks for dependents too
+        run_tracked(session, tracker, f"ALTER TYPE {old} RENAME TO {new}")
+        session.execute(forget)
+
+
+# --- while something else goes on ------------------------------------------------
+
+
+def test_facts_are_read_meanwhile(connect: Connect) -> None:
+    """The block goes on while the facts are read; at its end they are the whole snapshot."""
+    session, other = connect(), connect()
+    session.execute(BASE)
+    with read_meanwhile(session, server_version=session.server_version) as reading:
+        facts = facts_of(other)
+        assert reading.result() == facts
+
+
+def test_leaving_early_stops_the_reading(connect: Connect) -> None:
+    """Even one that waits for a lock; the session is fit for the next statement at once."""
+    session, other = connect(), connect()
+    with blocked_reading(session, other) as reading:
+        pass
+    assert isinstance(reading.exception(), DatabaseError)
+    assert not session.in_transaction
+    assert session.query("SELECT 1") == [(1,)]
+
+
+def test_a_connection_lost_meanwhile_is_told_at_the_end(connect: Connect) -> None:
+    """Whoever asks for the facts hears why there are none."""
+    session, other = connect(), connect()
+    with blocked_reading(session, other) as reading:
+        other.query("SELECT pg_terminate_backend(%s)", (session.backend_pid,))
+        with pytest.raises(ConnectionLostError):
+            reading.result()
+
+
+@contextmanager
+def blocked_reading(session: db.Session, other: db.Session) -> Iterator[Future[Facts]]:
+    """A reading by `session` that waits for a lock of `other`, for the length of the block."""
+    session.execute(BASE)
+    with other.undone():
+        other.execute("LOCK TABLE s.base")  # the definition of a view is read under its lock
+        with read_meanwhile(session, server_version=session.server_version) as reading:
+            until(lambda: is_waiting(other, session))
+            yield reading
+
+
+def is_waiting(observer: db.Session, session: db.Session) -> bool:
+    """Whether the session waits for a lock that the observer holds."""
+    (blocked,) = observer.query("SELECT pg_blocking_pids(%s)", (session.backend_pid,))[0]
+    return observer.backend_pid in blocked
+
+
 # --- the same words in every session ---------------------------------------------
 
 
@@ -732,9 +794,9 @@ def test_keys_are_unique(connect: Connect, role: str) -> None:
     facts = read(recording, server_version=session.server_version)
     assert len(facts) == len(recording.last) > 80
     assert all(facts.values())
-    assert recording.queries == 4, "settings, whether it is prepared, PREPARE, EXECUTE"
+    assert recording.queries == 3, "settings, PREPARE, EXECUTE"
     read(recording, server_version=session.server_version)
-    assert recording.queries == 4 + 3, "planned once"
+    assert recording.queries == 3 + 2, "planned once"
 
 
 def test_facts_by_root(connect: Connect, role: str) -> None:
