@@ -110,7 +110,9 @@ def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
             seen = _carried_out(config, world, database, seen)
         except (RepairError, HaltError) as exc:
             proof = exc.proof if isinstance(exc, ProofError) else None
-            return outcomes.failed(config, database, (*done, replace(seen, proof=proof)), exc)
+            committed = exc.committed if isinstance(exc, RepairError) else ()
+            seen = replace(seen, proof=proof, committed=committed)
+            return outcomes.failed(config, database, (*done, seen), exc)
         done.append(seen)
         ledger = _reread(database)
     if not done:

@@ -257,13 +257,13 @@ def _report(
 def _show(shown: str, config: Config, outcome: Outcome) -> None:
     if shown not in {"status", "plan", "sql"}:
         return
-    from sidecar import deliver, plan_sql, text
+    from sidecar import deliver, pages, plan_sql
 
     if shown == "sql":
         path, timeout = config.target.search_path, config.lock_timeout_s
         click.echo(plan_sql.plan_sql(outcome, search_path=path, lock_timeout_s=timeout))
         return
-    page = text.human_status(outcome) if shown == "status" else text.human_plan(outcome)
+    page = pages.human_status(outcome) if shown == "status" else pages.human_plan(outcome)
     deliver.print_human(page, sys.stdout)
 
 

@@ -112,7 +112,7 @@ class ShadowError(HaltError):
 
 
 class RepairError(SidecarError):
-    """A repair was tried, failed and was rolled back."""
+    """A repair was tried, failed and was rolled back, but for the statements `committed`."""
 
     exit_code = ExitCode.REPAIR_FAILED
 
@@ -121,6 +121,12 @@ class RepairError(SidecarError):
     ) -> None:
         super().__init__(what, next_steps=next_steps)
         self.sqlstate = sqlstate
+        self.committed: tuple[int, ...] = ()
+
+    def left(self, committed: tuple[int, ...], says: str) -> None:
+        """Say what the failed repair leaves behind: the numbers of statements, and a clause."""
+        self.committed = committed
+        self.what = f"{self.what}; {says}"
 
 
 class LockTimeoutError(RepairError):
@@ -132,7 +138,7 @@ class LockTimeoutError(RepairError):
 
 
 class ProofError(RepairError):
-    """The repaired database was not what a clean run leaves; rolled back.
+    """The repaired database was not what a clean run leaves.
 
     `proof` is the `model.Proof` that does not hold.
     """
@@ -144,7 +150,7 @@ class ProofError(RepairError):
         ]
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"the proof failed: {'; '.join(found[:3])}{more}; everything was rolled back",
+            f"the proof failed: {'; '.join(found[:3])}{more}",
             next_steps=("migration-sidecar plan",),
         )
         self.proof = proof

@@ -1,15 +1,18 @@
-"""Carries out a plan: all steps, the proof and the ledger in one transaction, or nothing.
+"""Carries out a plan, segment by segment: each is proven before its COMMIT, or rolled back.
 
 No decision is made here. A cause that may pass (a lock, a deadlock) is tried again until the
-deadline; everything else is rolled back at once and said.
+deadline; everything else ends the repair at once, and what stays is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar, assert_never
 
-from sidecar import snapshot
+from sidecar import remains, snapshot
 from sidecar.blockers import BlockerWatch
 from sidecar.db import Session
 from sidecar.errors import (
@@ -19,10 +22,12 @@ from sidecar.errors import (
     ProofError,
     RepairError,
 )
-from sidecar.model import Facts, Plan, Proof, Step, StepKind
+from sidecar.model import FactKey, Facts, Plan, Proof, Segment, Step, StepKind
 from sidecar.queries import CHANGED_ROWS, COUNTS_ROWS, LEDGER_NAME, RELATION_FILES
 from sidecar.signals import SIGNALS
-from sidecar.verify import Rows, prove
+from sidecar.verify import UNCOUNTED, Rows, prove
+
+T = TypeVar("T")
 
 _MAY_PASS = frozenset({"55P03", "40P01", "40001"})
 """lock_not_available, deadlock_detected, serialization_failure (Appendix A)."""
@@ -30,7 +35,7 @@ _MAY_PASS = frozenset({"55P03", "40P01", "40001"})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: for one lock, for one statement (0 = none), and for all tries together."""
+    """Seconds: for one lock, for one statement (0 = none), and for all tries of a segment."""
 
     lock_timeout_s: float
     statement_timeout_s: float
@@ -49,13 +54,79 @@ class Repair:
     on_retry: Callable[[RepairError], None]
 
 
-def carry_out(plan: Plan, repair: Repair) -> Proof:
-    """Do what the plan says and return the proof; on return it is committed.
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A plan on its way.
 
-    Raises `RepairError` (and `LockTimeoutError`, `ProofError`) after rolling back,
-    `HaltError` where the world is no longer the one the plan was made for, and
-    `ConnectionLostError`, after which only the database knows whether COMMIT was reached.
+    `stays` are the segments that are committed, `start` is the snapshot from before the first.
     """
+
+    plan: Plan
+    repair: Repair
+    watch: BlockerWatch
+    stays: list[Segment]
+    start: Facts | None = None
+
+    @property
+    def session(self) -> Session:
+        return self.repair.session
+
+    def facts(self) -> Facts:
+        return snapshot.read(self.session, server_version=self.session.server_version)
+
+
+def carry_out(plan: Plan, repair: Repair) -> Proof:
+    """Do what the plan says and return the proof of the whole; on return it is committed.
+
+    Raises `RepairError` (and `LockTimeoutError`, `ProofError`) after rolling back the segment
+    that failed, with the statements that stay in `committed`; `HaltError` where the world is
+    no longer the one the plan was made for; `ConnectionLostError`, after which only the
+    database knows whether COMMIT was reached.
+    """
+    _set_limits(repair.session, repair.limits)
+    *before, last = plan.segments
+    with BlockerWatch(repair.conninfo, repair.session.backend_pid) as watch:
+        course = _Course(plan, repair, watch, stays=[])
+        try:
+            for segment in before:
+                _, start = _carried_out(course, segment)
+                course = replace(course, start=start)
+            return _carried_out(course, last)[0]
+        except RepairError as exc:
+            exc.left(*_left(course.stays))
+            raise
+
+
+def _carried_out(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
+    """The proof of this segment, which is committed, and the facts before the whole plan."""
+    if not segment.alone:
+        done = _tried(course.repair, partial(_run_transaction, course, segment))
+        course.stays.append(segment)
+        return done
+    _tried(course.repair, partial(_run_alone, course, segment, set()))
+    course.stays.append(segment)
+    start = course.start or {}  # a transaction always comes before it
+    return _proven(course, segment, start, UNCOUNTED, UNCOUNTED), start
+
+
+def _left(stays: list[Segment]) -> tuple[tuple[int, ...], str]:
+    """What stays of a repair that failed after these segments: the statements, and a clause."""
+    numbers = tuple(dict.fromkeys(n for segment in stays for n in segment.statements))
+    said = []
+    if any(step.kind is StepKind.UNDO for segment in stays for step in segment.steps):
+        said.append("what an earlier attempt had left was removed")
+    if numbers:
+        shown = ", ".join(map(str, numbers))
+        said.append(f"statements committed by this repair, which stay: {shown}")
+    said.append("the rest was rolled back" if said else "everything was rolled back")
+    return numbers, "; ".join(said)
+
+
+# --- trying ----------------------------------------------------------------------
+
+
+def _tried(repair: Repair, do: Callable[[], T]) -> T:
+    """What `do` returns, tried again while the cause of its failure may pass."""
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     tries = Retrying(
@@ -63,13 +134,10 @@ def carry_out(plan: Plan, repair: Repair) -> Proof:
         stop=stop_after_delay(repair.limits.repair_timeout_s),
         wait=wait_random_exponential(multiplier=0.2, max=5),
         sleep=repair.sleep,
-        before_sleep=lambda state: _told(
-            repair, state.outcome.exception() if state.outcome else None
-        ),
+        before_sleep=lambda s: _told(repair, s.outcome.exception() if s.outcome else None),
         reraise=True,
     )
-    with BlockerWatch(repair.conninfo, repair.session.backend_pid) as watch:
-        return tries(_attempt, plan, repair, watch)
+    return tries(do)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -81,43 +149,85 @@ def _told(repair: Repair, error: BaseException | None) -> None:
         repair.on_retry(error)
 
 
-def _attempt(plan: Plan, repair: Repair, watch: BlockerWatch) -> Proof:
-    session = repair.session
+# --- one segment -----------------------------------------------------------------
+
+
+def _run_transaction(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
+    """Run it, prove it and commit it; the proof, and the facts before the whole plan."""
+    session = course.session
     session.execute("BEGIN")
     try:
-        proof = _within_transaction(plan, repair, watch)
+        done = _within_transaction(course, segment)
         with SIGNALS.shielded():
             _commit(session)
     finally:
         if not session.broken and session.in_transaction:
             session.execute("ROLLBACK")
-    return proof
+    return done
 
 
 def _commit(session: Session) -> None:
     try:
         session.execute("COMMIT")
     except DatabaseError as exc:
-        what = f"COMMIT was refused: {exc.what}; everything was rolled back"
-        raise RepairError(what, sqlstate=exc.sqlstate) from exc
+        raise RepairError(f"COMMIT was refused: {exc.what}", sqlstate=exc.sqlstate) from exc
 
 
-def _within_transaction(plan: Plan, repair: Repair, watch: BlockerWatch) -> Proof:
-    session = repair.session
-    _set_limits(session, repair.limits)
-    before = snapshot.read(session, server_version=session.server_version)
-    _refuse_if_moved(plan, before)
-    rows_before = _rows(session)
-    for step in plan.steps:
-        _run(session, step, watch)
-    after = snapshot.read(session, server_version=session.server_version)
+def _within_transaction(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
+    start = course.start
+    if start is None:
+        start = course.facts()
+        _refuse_if_moved(course.plan, start)
+    rows_before = _rows(course.session)
+    for step in segment.steps:
+        _run(course, step)
+    return _proven(course, segment, start, rows_before, _rows(course.session)), start
+
+
+def _run_alone(course: _Course, segment: Segment, left: set[FactKey]) -> None:
+    """Run its step outside a transaction, after what earlier tries `left` is dropped."""
+    try:
+        _drop(course, left)
+        _run_noting(course, segment, left)
+    except RepairError as exc:
+        with suppress(RepairError):  # whoever was in the way may be in the way of this too
+            _drop(course, left)
+        if left:
+            names = ", ".join(key.identity for key in sorted(left))
+            exc.left((), f"INVALID, until the next run drops it: {names}")
+        raise
+
+
+def _drop(course: _Course, left: set[FactKey]) -> None:
+    for key in sorted(left):
+        _run(course, remains.drop(key))
+        left.discard(key)
+
+
+def _run_noting(course: _Course, segment: Segment, left: set[FactKey]) -> None:
+    """Run its step; where it fails, what is new and INVALID since then is added to `left`."""
+    (step,) = segment.steps
+    before = course.facts()
+    try:
+        _run(course, step)
+    except RepairError:
+        new = {key: value for key, value in segment.expected.items() if key not in before}
+        left.update(set(remains.left_by(step.sql, new, course.facts())) - before.keys())
+        raise
+
+
+def _proven(
+    course: _Course, segment: Segment, start: Facts, rows_before: Rows, rows_after: Rows
+) -> Proof:
+    """The proof that a segment left what it should; raises `ProofError` where it did not."""
+    schema = course.repair.ledger_schema
     proof = prove(
-        plan,
-        before=before,
-        after=after,
+        replace(course.plan, expected=segment.expected),
+        before=start,
+        after=course.facts(),
         rows_before=rows_before,
-        rows_after=_rows(session),
-        ledger=session.query(LEDGER_NAME, (repair.ledger_schema,))[0][0],
+        rows_after=rows_after,
+        ledger=course.session.query(LEDGER_NAME, (schema,))[0][0],
     )
     if not proof.holds:
         raise ProofError(proof)
@@ -125,10 +235,11 @@ def _within_transaction(plan: Plan, repair: Repair, watch: BlockerWatch) -> Proo
 
 
 def _set_limits(session: Session, limits: Limits) -> None:
+    """For the session, as a script's own SET would; what the script sets comes after it."""
     lock, statement = (int(s * 1000) for s in (limits.lock_timeout_s, limits.statement_timeout_s))
     session.execute(
-        f"SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; "
-        "SET LOCAL idle_in_transaction_session_timeout = 0"
+        f"SET lock_timeout = {lock}; SET statement_timeout = {statement}; "
+        "SET idle_in_transaction_session_timeout = 0"
     )
 
 
@@ -139,25 +250,32 @@ def _refuse_if_moved(plan: Plan, before: Facts) -> None:
         raise HaltError(f"{what}; nothing was changed", next_steps=("Start again.",))
 
 
-def _run(session: Session, step: Step, watch: BlockerWatch) -> None:
+def _run(course: _Course, step: Step) -> None:
+    session = course.session
     try:
-        if step.kind is StepKind.LEDGER:
-            session.execute(
-                "RESET SESSION AUTHORIZATION; SET LOCAL standard_conforming_strings = on"
-            )
-            _run_ledger_step(session, step)
-            return
-        if step.must_be_empty and session.query(step.must_be_empty)[0][0]:
-            what = f"rows appeared that `{step.sql}` would lose; everything was rolled back"
-            raise RepairError(what, next_steps=("Start again: the plan will keep these rows.",))
-        session.execute(step.sql)
+        match step.kind:
+            case StepKind.MARK:
+                session.execute("SET LOCAL ROLE NONE")  # the script's is back after COMMIT
+                _change_ledger(session, step)
+            case StepKind.LEDGER:
+                session.execute("RESET SESSION AUTHORIZATION")
+                _change_ledger(session, step)
+            case StepKind.STATEMENT | StepKind.UNDO | StepKind.QUARANTINE:
+                if step.must_be_empty and session.query(step.must_be_empty)[0][0]:
+                    next_step = "Start again: the plan will keep these rows."
+                    what = f"rows appeared that `{step.sql}` would lose"
+                    raise RepairError(what, next_steps=(next_step,))
+                session.execute(step.sql)
+            case _:
+                assert_never(step.kind)
     except DatabaseError as exc:
-        raise _failed(step, exc, watch) from exc
+        raise _failed(step, exc, course.watch) from exc
 
 
-def _run_ledger_step(session: Session, step: Step) -> None:
+def _change_ledger(session: Session, step: Step) -> None:
+    session.execute("SET LOCAL standard_conforming_strings = on")
     if session.update(step.sql) != 1:
-        what = "the ledger row is not as it was found; everything was rolled back"
+        what = "the ledger row is not as it was found"
         raise RepairError(what, next_steps=("Start again.",))
 
 
@@ -166,11 +284,11 @@ def _failed(step: Step, exc: DatabaseError, watch: BlockerWatch) -> RepairError:
     if exc.sqlstate == "55P03":
         blockers = watch.seen()
         by = "; ".join(blockers) or "unknown"
-        what = f"{where} waited too long for a lock, held by: {by}; everything was rolled back"
+        what = f"{where} waited too long for a lock, held by: {by}"
         return LockTimeoutError(what, blockers=blockers)
     detail = f" ({exc.detail})" if exc.detail else ""
     return RepairError(
-        f"{where} failed: {exc.what}{detail} [SQLSTATE {exc.sqlstate}]; everything was rolled back",
+        f"{where} failed: {exc.what}{detail} [SQLSTATE {exc.sqlstate}]",
         sqlstate=exc.sqlstate,
         next_steps=("Remove the cause, then start again.",),
     )

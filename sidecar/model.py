@@ -105,6 +105,73 @@ class Nature(StrEnum):
     NOTHING = "nothing"  # cannot leave a trace at all (a bare SELECT of constants)
 
 
+class Verb(StrEnum):
+    """What a statement does to rows."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+    REFRESH = "refresh"  # of a materialized view
+    SET_SEQUENCE = "set sequence"  # SELECT setval(...)
+    MIXED = "mixed"  # adds and changes rows in ways not looked at (DO, MERGE, WITH)
+
+
+Table = tuple[str, ...]
+"""A relation's name, unquoted, as the script has it: ('momentum', 'mm_board'), ('mm_board',)."""
+
+TEXT = "text "
+"""Before a constant in `RowChange.picks` and `gives` that the script writes as a text."""
+
+COLUMNS = "migration_sidecar_columns"
+"""Stands in `RowChange.rows` where the columns to select go."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """What a statement does to the rows of one table, as its parse tree tells.
+
+    `writes` are the columns an UPDATE sets (also that of an upsert; all others make or remove
+    whole rows), `picked_by` those by which it chooses rows of its table. `own_reads` are the
+    columns it reads which may be of `table` itself, `reads` the other tables, `other_reads`
+    the columns which may be theirs; '*' is every column. Names are unquoted.
+
+    `settled`: run again right afterwards it would change nothing. `volatile`: it writes
+    values that differ each time (random, clock); `fleeting`: which rows, differs; `spreads`:
+    foreign keys pass it on to other tables.
+
+    `picks` and `gives` describe `SET status = 'b' WHERE status IN ('a', 'c')`: the constants
+    which a row must have in a column to be picked, and the constant that it is given there
+    (None is NULL); `own_reads` has the column only if it is read elsewhere too.
+
+    `rows` is SQL that selects COLUMNS from the rows it would change (of an INSERT: from those
+    it gives), `row` the name under which it has the table, `differs` the condition that such
+    a row would get other values. `columns` are those an INSERT fills, quoted, `fixed` those of
+    them with the same values each time, `key` the unique columns that ON CONFLICT looks at
+    (None without such a clause, empty where it names none).
+    """
+
+    verb: Verb
+    table: Table
+    writes: frozenset[str] = frozenset()
+    picked_by: frozenset[str] = frozenset()
+    own_reads: frozenset[str] = frozenset()
+    reads: frozenset[Table] = frozenset()
+    other_reads: frozenset[str] = frozenset()
+    settled: bool = False
+    volatile: bool = False
+    fleeting: bool = False
+    spreads: bool = False
+    picks: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
+    gives: Mapping[str, str | None] = field(default_factory=dict)
+    rows: str = ""
+    row: str = ""
+    differs: str = ""
+    columns: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    key: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement of a script.
@@ -135,6 +202,8 @@ class Statement:
     """The lasting relations it makes (table, view, sequence), quoted and as written."""
     forbidden: str = ""
     """Why a repair may never run it (ALTER SYSTEM, CREATE DATABASE, COPY FROM STDIN), or ''."""
+    change: RowChange | None = None
+    """What it does to rows, where that is all it does and the parse tree shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +225,12 @@ class Script:
             if not inside:
                 ends.append(this.index)
         return tuple(ends)
+
+    @property
+    def undone_blocks(self) -> frozenset[int]:
+        """The blocks which the script itself takes back, with a ROLLBACK at their end."""
+        undone = (s.block for s in self.statements if s.control is Control.ROLLBACK)
+        return frozenset(block for block in undone if block is not None)
 
 
 # --- facts -----------------------------------------------------------------------
@@ -210,6 +285,65 @@ class Replay:
     effects: tuple[Effect, ...]
     comparable: bool = True
     problem: str = ""
+
+
+# --- rows ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Ages in transactions: how many began between the writing of a row and that of `now`.
+
+    `ledger` has those of the ledger's rows by id, `key` that of its primary key (None where it
+    has none), `facts` those of the catalog rows behind facts, where they could be found.
+    `now` is the transaction id that comes next. `wrapped` is True once the server has
+    counted beyond 32 bits: then a frozen row may look younger than it is.
+    """
+
+    now: str
+    ledger: Mapping[str, int]
+    key: int | None
+    facts: Mapping[FactKey, int]
+    wrapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When this attempt can have written: rows not older than `oldest`, older than `youngest`.
+
+    Both are ages as in `Marks`, of which `now` is the same. What wrote at `oldest` may be one
+    transaction with what opens the window (a script sent as one message). `sharp` is False
+    where it reaches back to before the attempt, or where old rows may look younger; `bounded`
+    is False where it is still open, as it is after a kill.
+    """
+
+    now: str
+    oldest: int
+    youngest: int
+    sharp: bool
+    bounded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the rows show of one data statement; None where it could not be counted.
+
+    `picked`: rows it would change if it ran now (an INSERT: rows it would give);
+    `pending`: those of them that would become others (an INSERT: whose key is not there);
+    `same`: of an INSERT, those that are there already, in all that is the same each time;
+    `older`: those picked which nobody has written since before the window;
+    `writers`: transactions that wrote all the picked rows after `oldest` in the window;
+    `fresh`: rows of all its tables written within the window;
+    `matched`: the age of the one transaction in the window that wrote just the rows it gives.
+    """
+
+    picked: int | None = None
+    pending: int | None = None
+    same: int | None = None
+    older: int | None = None
+    writers: int | None = None
+    fresh: int | None = None
+    matched: int | None = None
 
 
 # --- finding ---------------------------------------------------------------------
@@ -302,6 +436,7 @@ class StepKind(StrEnum):
     STATEMENT = "statement"  # a statement of the user's own migration
     UNDO = "undo"  # drops what this migration created
     QUARANTINE = "quarantine"  # moves what must go but holds rows
+    MARK = "mark"  # notes in the failed ledger row how far the repair is
     LEDGER = "ledger"  # a change of `_prisma_migrations`
 
 
@@ -332,24 +467,47 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps for one failed migration, in order, all in one transaction.
+class Segment:
+    """Steps that commit together, or the one step that runs `alone`, outside a transaction.
 
-    `expected` are the touched facts as a clean run leaves them (None: must be absent), which
-    the proof demands before COMMIT. `writes` are the tables whose rows the steps may
-    change; `reach_known` False means the migration may write where we cannot see.
+    `expected` are the touched facts after it (None: must be absent).
+    """
+
+    steps: tuple[Step, ...]
+    alone: bool = False
+    expected: Mapping[FactKey, str | None] = field(default_factory=dict)
+
+    @property
+    def statements(self) -> tuple[int, ...]:
+        """The numbers of the user's statements in it."""
+        return tuple(step.index for step in self.steps if step.index is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done for one failed migration; in one transaction wherever that is possible.
+
+    The last segment is a transaction and holds the change of the ledger. `expected` are the
+    touched facts as a clean run leaves them, which the proof demands before its COMMIT.
+    `writes` are the tables whose rows the steps may change; `reach_known` False means the
+    migration may write where we cannot see.
     """
 
     migration: MigrationName
     finding: FindingName
     action: Action
-    steps: tuple[Step, ...]
+    segments: tuple[Segment, ...]
     fingerprint: str
     before: Mapping[FactKey, str | None] = field(default_factory=dict)
     """The touched facts as they were when the finding was made; checked again first."""
     expected: Mapping[FactKey, str | None] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     reach_known: bool = True
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in order."""
+        return tuple(step for segment in self.segments for step in segment.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +563,8 @@ class MigrationOutcome:
     proof: Proof | None = None
     done: bool = False
     """True once the repair is committed."""
+    committed: tuple[int, ...] = ()
+    """The statements that a repair committed before it failed; they stay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,19 @@ statement is a comment, however odd the text that it quotes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import assert_never
 
-from sidecar.model import LOCK_KEY, MigrationOutcome, Outcome, Plan, Refusal, Step, StepKind
+from sidecar.model import (
+    LOCK_KEY,
+    MigrationOutcome,
+    Outcome,
+    Plan,
+    Refusal,
+    Segment,
+    Step,
+    StepKind,
+)
 from sidecar.text import finding_line, one_line
 
 __all__ = ["plan_sql"]
@@ -25,26 +35,26 @@ _HEADER = (
 def plan_sql(
     outcome: Outcome, *, search_path: str | None = None, lock_timeout_s: float = 5.0
 ) -> str:
-    """One runnable script: a transaction for each plan, comments only for each refusal.
+    """One runnable script: the transactions of each plan, comments only for each refusal.
 
     `search_path` is what the plan was made with, as `current_setting('search_path')` gives it;
     None leaves the session's own.
     """
     lock_timeout_ms = max(1, round(lock_timeout_s * 1000))  # 0 would wait for ever
-    settings = [f"SET LOCAL lock_timeout = '{lock_timeout_ms}ms';", _PLAIN_STRINGS]
+    settings = {"lock_timeout": f"{lock_timeout_ms}ms", "standard_conforming_strings": "on"}
     if search_path is not None:
-        settings.append(f"SELECT set_config('search_path', {_literal(search_path)}, true);")
+        settings["search_path"] = search_path
     header = "\n".join(_comment(line) for line in (*_HEADER, outcome.summary))
     blocks = ("\n".join(_migration(migration, settings)) for migration in outcome.migrations)
     return "\n\n".join((header, *blocks)) + "\n"
 
 
-def _migration(migration: MigrationOutcome, settings: list[str]) -> Iterator[str]:
+def _migration(migration: MigrationOutcome, settings: dict[str, str]) -> Iterator[str]:
     yield _comment(finding_line(migration))
     match migration.decision:
         case Plan() as plan:
             yield _comment(f"{plan.action}, plan {plan.fingerprint}")
-            yield from _transaction(plan, settings)
+            yield from _plan(plan, settings)
         case Refusal(reason=reason, next_steps=next_steps):
             yield _comment(f"nothing is done: {reason}")
             yield from (_comment(f"next: {step}") for step in next_steps)
@@ -54,21 +64,45 @@ def _migration(migration: MigrationOutcome, settings: list[str]) -> Iterator[str
             assert_never(migration.decision)
 
 
-def _transaction(plan: Plan, settings: list[str]) -> Iterator[str]:
-    yield "BEGIN;"
-    yield from settings
-    yield _do(_TAKE_LOCK)
-    for number, step in enumerate(plan.steps, 1):
+def _plan(plan: Plan, settings: dict[str, str]) -> Iterator[str]:
+    """One transaction with all it needs, or several under a lock and settings of the session."""
+    numbers = count(1)
+    if len(plan.segments) == 1:
+        yield "BEGIN;"
+        yield from (_set(name, value, local=True) for name, value in settings.items())
+        yield _do(_TAKE_LOCK.format(lock="pg_try_advisory_xact_lock"))
+        yield from _steps(plan.segments[0], numbers)
+        yield "COMMIT;"
+        return
+    yield from (_set(name, value, local=False) for name, value in settings.items())
+    yield _do(_TAKE_LOCK.format(lock="pg_try_advisory_lock"))
+    for segment in plan.segments:
+        if segment.alone:
+            yield from _steps(segment, numbers)
+        else:
+            yield from ("BEGIN;", *_steps(segment, numbers), "COMMIT;")
+    yield f"SELECT pg_advisory_unlock({LOCK_KEY});"
+    yield from (f"RESET {name};" for name in settings)
+
+
+def _set(name: str, value: str, *, local: bool) -> str:
+    if name == "search_path":  # a list of names, which SET would take for one
+        return f"SELECT set_config('{name}', {_literal(value)}, {str(local).lower()});"
+    return f"SET {'LOCAL ' if local else ''}{name} = {_literal(value)};"
+
+
+def _steps(segment: Segment, numbers: Iterator[int]) -> Iterator[str]:
+    for step in segment.steps:
         where = "" if step.index is None else f" (statement {step.index}, line {step.line})"
-        yield _comment(f"{number}. {step.reason}{where}")
+        yield _comment(f"{next(numbers)}. {step.reason}{where}")
         yield from _step(step)
-    yield "COMMIT;"
 
 
 def _step(step: Step) -> Iterator[str]:
-    if step.kind is StepKind.LEDGER:
-        yield "RESET SESSION AUTHORIZATION;"  # the script before it may have changed both
-        yield _PLAIN_STRINGS
+    if step.kind in {StepKind.LEDGER, StepKind.MARK}:  # the script may have changed both
+        last = step.kind is StepKind.LEDGER
+        yield "RESET SESSION AUTHORIZATION;" if last else "SET LOCAL ROLE NONE;"
+        yield "SET LOCAL standard_conforming_strings = on;"
         yield _do(_ONE_ROW.format(sql=step.sql.rstrip("; \n")))
         return
     if step.must_be_empty:
@@ -76,10 +110,8 @@ def _step(step: Step) -> Iterator[str]:
     yield _terminated(step.sql)
 
 
-_PLAIN_STRINGS = "SET LOCAL standard_conforming_strings = on;"
-
 _TAKE_LOCK = f"""\
-  IF NOT pg_try_advisory_xact_lock({LOCK_KEY}) THEN
+  IF NOT {{lock}}({LOCK_KEY}) THEN
     RAISE EXCEPTION 'another migrator holds the lock: try again later';
   END IF;"""
 """Prisma's own lock, tried and never waited for: a waiter can deadlock somebody's index build."""

@@ -75,7 +75,10 @@ class DifferenceReport(Struct, frozen=True):
 
 
 class StepReport(Struct, frozen=True):
-    """One thing the repair does; `index` and `line` are the statement's, where it is one."""
+    """One thing the repair does; `index` and `line` are the statement's, where it is one.
+
+    Steps with the same `segment` commit together; one that is `alone` runs outside a transaction.
+    """
 
     kind: StepKind
     sql: str
@@ -83,6 +86,8 @@ class StepReport(Struct, frozen=True):
     hazard: Hazard
     index: int | None
     line: int | None
+    segment: int
+    alone: bool
 
 
 class PlanReport(Struct, frozen=True):
@@ -93,7 +98,7 @@ class PlanReport(Struct, frozen=True):
 
 
 class ProofReport(Struct, frozen=True):
-    """What was compared before COMMIT; if it does not hold, everything was rolled back."""
+    """What was compared before COMMIT; if it does not hold, there was none."""
 
     holds: bool
     touched_facts: int
@@ -106,6 +111,7 @@ class ProofReport(Struct, frozen=True):
 class MigrationReport(Struct, frozen=True):
     """One failed migration. `done` is true once its repair is committed.
 
+    `committed` are the statements that a repair committed before it failed; they stay.
     `applied` is the number of statements that took effect, where known; `candidates` are the
     numbers that could not be told apart. `reason` says why nothing was or will be done.
     """
@@ -120,6 +126,7 @@ class MigrationReport(Struct, frozen=True):
     action: Action | None
     reason: str
     done: bool
+    committed: tuple[int, ...]
     statements: tuple[StatementReport, ...]
     plan: PlanReport | None
     proof: ProofReport | None
@@ -190,6 +197,7 @@ def _migration(migration: MigrationOutcome) -> MigrationReport:
         action=decision.action if decision else None,
         reason=decision.reason if isinstance(decision, Refusal) else "",
         done=migration.done,
+        committed=migration.committed,
         statements=_statements(finding, migration.script),
         plan=_plan(plan) if plan else None,
         proof=_proof(migration.proof) if migration.proof else None,
@@ -217,13 +225,21 @@ def _statement(statement: Statement, state: StatementState) -> StatementReport:
 
 
 def _plan(plan: Plan) -> PlanReport:
-    return PlanReport(
-        plan.fingerprint,
-        tuple(
-            StepReport(s.kind, s.sql, s.reason, s.hazard, index=s.index, line=s.line)
-            for s in plan.steps
-        ),
+    steps = tuple(
+        StepReport(
+            kind=step.kind,
+            sql=step.sql,
+            reason=step.reason,
+            hazard=step.hazard,
+            index=step.index,
+            line=step.line,
+            segment=number,
+            alone=segment.alone,
+        )
+        for number, segment in enumerate(plan.segments, 1)
+        for step in segment.steps
     )
+    return PlanReport(plan.fingerprint, steps)
 
 
 def _differences(differences: Iterable[Difference]) -> tuple[DifferenceReport, ...]:

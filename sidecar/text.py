@@ -1,4 +1,4 @@
-"""What people read: the last lines of the log, the termination message, status and plan.
+"""What people read at the end of a run: the last lines of the log, the termination message.
 
 Pure: values in, text out; `deliver` writes it. An operator at 3 a.m. must find what
 happened, what was not touched, and the next command to type, in that order.
@@ -6,14 +6,12 @@ happened, what was not touched, and the next command to type, in that order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 from sidecar.model import (
     Difference,
     Finding,
     FindingName,
-    Hazard,
     MigrationOutcome,
     Outcome,
     OutcomeName,
@@ -22,18 +20,15 @@ from sidecar.model import (
     Refusal,
     Script,
     StatementState,
-    Step,
-    StepKind,
 )
 
 __all__ = [
     "TERMINATION_LIMIT",
     "difference_line",
     "finding_line",
-    "human_plan",
-    "human_status",
     "next_steps",
     "one_line",
+    "sentence",
     "statement_states",
     "summary_lines",
     "termination_message",
@@ -45,8 +40,6 @@ TERMINATION_LIMIT = 4096
 _ESSENTIAL_LIMIT = 1200
 """Bytes for each of the first three lines, so that all three always get through."""
 
-_SQL_SHOWN = 60
-
 
 def summary_lines(outcome: Outcome) -> tuple[str, ...]:
     """The last lines of the log: what happened, what was not touched, what to do next.
@@ -55,9 +48,9 @@ def summary_lines(outcome: Outcome) -> tuple[str, ...]:
     """
     untouched = _untouched(outcome)
     if outcome.name is OutcomeName.HEALTHY and not outcome.migrations:
-        return (f"{_sentence(outcome.summary)} {untouched}",)
+        return (f"{sentence(outcome.summary)} {untouched}",)
     return (
-        _sentence(outcome.summary),
+        sentence(outcome.summary),
         *(f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations),
         untouched,
         *(f"next: {one_line(step)}" for step in next_steps(outcome)),
@@ -72,39 +65,10 @@ def termination_message(outcome: Outcome) -> bytes:
     """
     found = [f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations]
     steps = [f"next: {one_line(step)}" for step in next_steps(outcome)]
-    head = f"{outcome.name} (exit {int(outcome.exit_code)}): {_sentence(outcome.summary)}"
+    head = f"{outcome.name} (exit {int(outcome.exit_code)}): {sentence(outcome.summary)}"
     first = [_cut(line, _ESSENTIAL_LIMIT) for line in (head, *found[:1], *steps[:1])]
     rest = [_untouched(outcome), *found[1:], *steps[1:]]
     return _cut("\n".join((*first, *rest)), TERMINATION_LIMIT).encode()
-
-
-def human_status(outcome: Outcome) -> str:
-    """What happened to each failed migration: finding, evidence, statement by statement."""
-    blocks = [[_sentence(outcome.summary)]]
-    for migration in outcome.migrations:
-        blocks.append([finding_line(migration)])
-        blocks.append(_titled("evidence", _evidence(migration.finding)))
-        blocks.append(_statement_table(migration.finding, migration.script))
-        blocks.append(_titled("differences", map(difference_line, migration.finding.differences)))
-        blocks.append(_titled("missing", map(one_line, migration.finding.missing)))
-        blocks.append(_titled("action", _action(migration)))
-    return _page([*blocks, *_ending(outcome)])
-
-
-def human_plan(outcome: Outcome) -> str:
-    """What `run` would do: what is done, what is missing, then the steps with their SQL."""
-    blocks = [[_sentence(outcome.summary)]]
-    for migration in outcome.migrations:
-        blocks.append([finding_line(migration)])
-        blocks.append(_statement_table(migration.finding, migration.script))
-        blocks.append(_titled("action", _action(migration)))
-        if isinstance(migration.decision, Plan):
-            blocks += [
-                _step(number, step) for number, step in enumerate(migration.decision.steps, 1)
-            ]
-            approve = f"migration-sidecar run --approve {migration.decision.fingerprint}"
-            blocks.append(_titled("to carry out exactly this plan", [approve]))
-    return _page([*blocks, *_ending(outcome)])
 
 
 def next_steps(outcome: Outcome) -> tuple[str, ...]:
@@ -200,12 +164,13 @@ def _proof_words(proof: Proof | None) -> str:
 def _untouched(outcome: Outcome) -> str:
     done = ", ".join(m.finding.migration for m in outcome.migrations if m.done)
     if done and outcome.name is not OutcomeName.REPAIRED:
-        return f"Committed before this: {one_line(done)}. Nothing else was changed."
+        rest = _stays(outcome) or "Nothing else was changed."
+        return f"Committed before this: {one_line(done)}. {rest}"
     match outcome.name:
         case OutcomeName.REPAIRED:
             return "Nothing else was changed."
         case OutcomeName.REPAIR_FAILED:
-            return "The repair was rolled back: the database is as it was."
+            return _stays(outcome) or "The repair was rolled back: the database is as it was."
         case OutcomeName.ERROR:
             return "What was not committed was rolled back by PostgreSQL."
         case OutcomeName.NOT_READY:
@@ -216,83 +181,20 @@ def _untouched(outcome: Outcome) -> str:
             assert_never(outcome.name)
 
 
-def _evidence(finding: Finding) -> Iterator[str]:
-    for evidence in finding.evidence:
-        against = " (against)" if evidence.against else ""
-        yield one_line(f"{evidence.source}{against}: {evidence.says}")
+def _stays(outcome: Outcome) -> str:
+    """The statements which a failed repair committed on its way, or ''."""
+    found = [m for m in outcome.migrations if m.committed and not m.done]
+    return "; ".join(
+        f"Statements {', '.join(map(str, m.committed))} of {one_line(m.finding.migration)} are"
+        " committed and stay; the rest was rolled back, and the next run goes on from there."
+        for m in found
+    )
 
 
-def _statement_table(finding: Finding, script: Script | None) -> list[str]:
-    if script is None or not script.statements:
-        return []
-    kinds = max(len("kind"), *(len(statement.kind) for statement in script.statements))
-    states = statement_states(finding, script)
-    rows = [
-        (str(s.index), str(s.line), str(state), s.kind, _shortened(s.sql))
-        for s, state in zip(script.statements, states, strict=True)
-    ]
-    return [
-        f"  {index:>4}  {line:>4}  {state:<7}  {kind:<{kinds}}  {sql}"
-        for index, line, state, kind, sql in [("#", "line", "state", "kind", "SQL"), *rows]
-    ]
-
-
-def _action(migration: MigrationOutcome) -> Iterator[str]:
-    match migration.decision:
-        case Plan(action=action, fingerprint=fingerprint, steps=steps):
-            count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
-            yield f"{action}: {count} in one transaction (plan {fingerprint})"
-        case Refusal(reason=reason):
-            yield one_line(f"halt: {reason}")
-        case None:
-            return
-        case _:
-            assert_never(migration.decision)
-
-
-def _step(number: int, step: Step) -> list[str]:
-    what = {
-        StepKind.STATEMENT: f"run statement {step.index} (line {step.line})",
-        StepKind.UNDO: "undo",
-        StepKind.QUARANTINE: "move aside",
-        StepKind.LEDGER: "ledger",
-    }[step.kind]
-    hazard = {
-        Hazard.NONE: "",
-        Hazard.LOCKS: " [takes a lock that others wait for]",
-        Hazard.DATA: " [changes rows]",
-        Hazard.DROPS: " [drops]",
-    }[step.hazard]
-    sql = (f"       {_printable(line)}".rstrip() for line in step.sql.strip().splitlines())
-    return [f"  {number:>2}. {what}: {one_line(step.reason)}{hazard}", *sql]
-
-
-def _ending(outcome: Outcome) -> Iterator[list[str]]:
-    yield [f"warning: {one_line(warning)}" for warning in outcome.warnings]
-    yield [f"next: {one_line(s)}" for s in next_steps(outcome) if s != "migration-sidecar status"]
-
-
-def _titled(title: str, lines: Iterable[str]) -> list[str]:
-    indented = [f"    {line}" for line in lines]
-    return [f"  {title}", *indented] if indented else []
-
-
-def _page(blocks: Iterable[list[str]]) -> str:
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """`text` on one line, ended."""
     line = one_line(text)
     return line if line.endswith((".", "!", "?")) else f"{line}."
-
-
-def _shortened(sql: str) -> str:
-    line = one_line(sql)
-    return line if len(line) <= _SQL_SHOWN else f"{line[:_SQL_SHOWN]}..."
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in line.expandtabs(4))
 
 
 def _cut(text: str, limit: int) -> str:

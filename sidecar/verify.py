@@ -41,6 +41,10 @@ class Rows:
     """Table -> (oid, relfilenode): a new file under an old oid means rewritten or truncated."""
 
 
+UNCOUNTED = Rows(changed=None, files={})
+"""Outside a transaction nothing tells our own rows from those of others."""
+
+
 def prove(
     plan: Plan, *, before: Facts, after: Facts, rows_before: Rows, rows_after: Rows, ledger: str
 ) -> Proof:

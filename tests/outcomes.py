@@ -21,6 +21,7 @@ from sidecar.model import (
     Proof,
     Refusal,
     Script,
+    Segment,
     Statement,
     Step,
     StepKind,
@@ -92,11 +93,17 @@ DIFFERENCES = (
     Difference(FactKey("table", "momentum.mm_scheduled_issue", ""), "permanent", None),
 )
 
+
+def together(*steps: Step) -> tuple[Segment, ...]:
+    """These steps in one transaction."""
+    return (Segment(steps),)
+
+
 PLAN = Plan(
     migration=NAME,
     finding=FindingName.PARTLY_APPLIED,
     action=Action.RESUME,
-    steps=(
+    segments=together(
         Step(StepKind.STATEMENT, STATEMENTS[1][1], "missing", Hazard.LOCKS, index=2, line=7),
         Step(StepKind.STATEMENT, STATEMENTS[3][1], "missing", Hazard.DATA, index=4, line=17),
         Step(StepKind.LEDGER, "UPDATE m SET rolled_back_at = now();", "the attempt is over"),
@@ -107,7 +114,7 @@ PLAN = Plan(
 REBUILD = replace(
     PLAN,
     action=Action.REBUILD,
-    steps=(
+    segments=together(
         Step(StepKind.QUARANTINE, "ALTER TABLE t SET SCHEMA q", "it holds rows"),
         Step(StepKind.UNDO, 'DROP TYPE "momentum"."ScheduleFrequency"', "made here", Hazard.DROPS),
     ),

@@ -12,7 +12,7 @@ import pytest
 from sidecar.embedded import bundled_bindir
 from sidecar.model import LOCK_KEY, Hazard, Plan, Step, StepKind
 from sidecar.plan_sql import plan_sql
-from tests.outcomes import PLAN, TWO_PLANS, planned
+from tests.outcomes import PLAN, TWO_PLANS, planned, together
 from tests.postgres import Database
 
 RESOLVE = (
@@ -23,7 +23,7 @@ INSERT = (
 )
 REPAIR = replace(
     PLAN,
-    steps=(
+    segments=together(
         Step(
             StepKind.UNDO, "DROP TABLE old", "made here", must_be_empty="SELECT EXISTS (TABLE old)"
         ),
@@ -76,7 +76,7 @@ def test_the_script_repairs(planted: Database, tmp_path: Path) -> None:
 
 def test_a_second_run_changes_nothing(planted: Database, tmp_path: Path) -> None:
     """The ledger row must be as it was found; where it is not, all is rolled back."""
-    again = replace(REPAIR, steps=REPAIR.steps[2:])
+    again = replace(REPAIR, segments=together(*REPAIR.steps[2:]))
     planted.execute("UPDATE ledger SET rolled_back_at = now()")
     before = ledger(planted)
     done = run(planted, again, tmp_path)

@@ -38,16 +38,31 @@ LAYERS = {
     "pure_functions": "",
     "statement_reach": "pure_functions",
     "statement_kinds": "model statement_reach",
-    "script": "errors model statement_kinds statement_reach",
+    "names_read": "model pure_functions statement_reach",
+    "row_queries": "model statement_reach",
+    "row_changes": "model names_read row_queries statement_reach",
+    "anonymous_blocks": "model names_read statement_kinds statement_reach",
+    "script": "anonymous_blocks errors model row_changes statement_kinds statement_reach",
     # decisions
     "evidence": "model",
-    "diagnose": "evidence model",
     "undo": "model",
+    "remains": "model",
+    "mark": "model undo",
+    "table_names": "model",
+    "harmless": "model table_names",
+    "attempt_window": "model",
+    "live_tables": "model table_names",
+    "row_proofs": "model table_names",
+    "row_evidence": "evidence harmless live_tables model row_proofs table_names",
+    "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
-    "plan": "__init__ diagnose evidence model policy refusal undo",
+    "steps": "model remains",
+    "obstacles": "model steps",
+    "plan": ("__init__ diagnose evidence mark model obstacles policy refusal remains steps undo"),
     "verify": "model undo",
     # words
     "text": "model",
+    "pages": "model text",
     "report": "model text",
     "plan_sql": "model text",
     "log": "",
@@ -63,21 +78,25 @@ LAYERS = {
     "embedded": "errors",
     "shadow": "db embedded errors model queries signals",
     "replay": "db errors model queries script shadow snapshot",
-    "execute": "blockers db errors model queries signals snapshot verify",
+    "execute": "blockers db errors model queries remains signals snapshot verify",
     "deliver": "",
     # the program and its boundary
     "opening": "config db errors history lock log model queries wait",
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
-    "examine": "db diagnose errors history model plan replay script shadow snapshot undo",
+    "row_reader": "db errors model queries",
+    "examine": (
+        "attempt_window db diagnose errors history mark model plan queries replay"
+        " row_evidence row_proofs row_reader script shadow snapshot undo"
+    ),
     "app": (
         "config diagnose errors examine execute history lock model opening outcomes plan shadow"
         " undo"
     ),
     "demo": "db embedded errors history model queries script",
     "cli": (
-        "__init__ app config deliver demo dsn errors log model opening plan_sql report resolve"
-        " settings signals text"
+        "__init__ app config deliver demo dsn errors log model opening pages plan_sql report"
+        " resolve settings signals text"
     ),
     "__main__": "cli",
 }
@@ -85,15 +104,17 @@ LAYERS = {
 # Values in, values out.
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
-    " statement_reach statement_kinds script evidence diagnose undo refusal plan verify report"
-    " text plan_sql queries"
+    " statement_reach statement_kinds names_read row_queries row_changes anonymous_blocks script"
+    " evidence table_names harmless attempt_window live_tables row_proofs row_evidence"
+    " diagnose undo"
+    " remains mark steps obstacles refusal plan verify report text pages plan_sql queries"
 ).split()
 NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})
 
 # Libraries with one door each.
 ONLY_IN = {
     "psycopg": {"db"},
-    "postgast": {"script"},
+    "postgast": {"row_queries", "script"},
     "subprocess": {"embedded", "demo"},
     "docker": set[str](),
 }

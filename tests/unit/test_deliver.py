@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.deliver import print_human, write_report, write_termination
 from sidecar.model import OutcomeName
-from sidecar.text import human_status
+from sidecar.pages import human_status
 from tests.outcomes import BY_NAME
 
 OLD, NEW = b'{"old": true}\n', b'{"new": true}\n'

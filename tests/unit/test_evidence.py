@@ -34,7 +34,7 @@ LOGS = {
     "native-state-only": ("DbError { code: SqlState(E42704), detail: None }", "42704"),
     "line-lost": (native_log("08006"), None),
     "shutdown": (native_log("57P01"), None),
-    "cancelled": (native_log("57014"), None),
+    "cancelled": (native_log("57014"), "57014"),
     "aborted-block": (native_log("25P02"), None),
     "no-database-error": (native_log("none", "connection closed"), None),
     "none-although-the-message-has-one": (

@@ -21,6 +21,7 @@ from sidecar.model import (
     Policy,
     Preset,
     Refusal,
+    Segment,
     StepKind,
 )
 from sidecar.plan import Situation, decide
@@ -175,7 +176,7 @@ def test_settings_of_the_session_are_made_again() -> None:
 
 
 def test_transaction_control_is_left_out() -> None:
-    """All steps run in one transaction of the repair's own."""
+    """The repair has transactions of its own."""
     script = script_of(
         "BEGIN", "CREATE TABLE t2 ()", "COMMIT", "START TRANSACTION", "CREATE TABLE t5 ()", "END"
     )
@@ -186,33 +187,30 @@ def test_transaction_control_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("statements", "after", "word"),
     [
-        (("CREATE TABLE t1 ()", "CREATE INDEX CONCURRENTLY i ON t1 (a)"), 0, "transaction"),
-        (("CREATE TABLE t1 ()", "VACUUM"), 0, "transaction"),
         (("CREATE TABLE t1 ()", "ALTER ROLE x LOGIN"), 0, "server"),
+        (("CREATE TABLE t1 ()", "ALTER SYSTEM SET work_mem = 1"), 0, "server"),
+        (("CREATE TABLE t1 ()", "CREATE DATABASE x"), 0, "server"),
         (("CREATE TABLE t1 ()", "COPY x FROM STDIN"), 0, "psql"),
-        (("BEGIN", "CREATE TABLE t2 ()", "ROLLBACK"), 0, "takes back"),
-        (("BEGIN", "SAVEPOINT a", "CREATE TABLE t3 ()", "COMMIT"), 0, "takes back"),
+        (("CREATE TABLE t1 ()", "DISCARD ALL"), 0, "Prisma's lock"),
+        (("CREATE TABLE t1 ()", "BEGIN", "CREATE TABLE t3 ()", "ROLLBACK"), 0, "takes back"),
+        (("CREATE TABLE t1 ()", "ROLLBACK"), 0, "takes back"),
         (("CREATE TABLE t1 ()", "CREATE TEMP TABLE x ()", "CREATE TABLE t3 ()"), 3, ""),
         (("CREATE TEMP TABLE x ()", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
         (("PREPARE x AS SELECT 1", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
-        (
-            ("BEGIN", "SET LOCAL search_path = s", "COMMIT", "CREATE TABLE t4 ()"),
-            0,
-            "last longer",
-        ),
-        (
-            ("BEGIN", "SELECT set_config('role', 'x', true)", "COMMIT", "CREATE TABLE t4 ()"),
-            0,
-            "last longer",
-        ),
-        (("SET LOCAL search_path = s", "CREATE TABLE t2 ()"), 0, "last longer"),
+        (("SET LOCAL search_path = s", "CREATE TABLE t2 ()"), 0, "transaction"),
+        (("DO 'BEGIN COMMIT; END'", "CREATE TABLE t2 ()"), 0, "commits as it goes"),
+        (("SET a.b = c", "DO 'BEGIN COMMIT; END'", "CREATE TABLE t3 ()"), 0, "commits as it goes"),
     ],
 )
-def test_a_script_that_does_not_fit_into_one_transaction_is_refused(
+def test_a_script_that_cannot_be_run_safely_is_refused(
     statements: tuple[str, ...], after: int, word: str
 ) -> None:
     """The refusal names the statement, and says that nothing can be done here."""
-    known = situation(script_of(*statements), after=after)
+    script = script_of(*statements)
+    name = FindingName.PARTLY_APPLIED if after else FindingName.NOTHING_APPLIED
+    if after == len(statements):
+        name = FindingName.FULLY_APPLIED
+    known = situation(script, after=after, finding=finding_of(name, after))
     if not word:  # its end is behind it
         assert planned(known).action is Action.MARK_APPLIED
         return
@@ -220,6 +218,116 @@ def test_a_script_that_does_not_fit_into_one_transaction_is_refused(
     assert refusal.action is not Action.HALT
     assert word in refusal.reason
     assert refusal.next_steps
+
+
+# --- what commits together -------------------------------------------------------
+
+CIC, VACUUM, VALUE = (
+    "CREATE INDEX CONCURRENTLY i ON t (a)",
+    "VACUUM t",
+    "ALTER TYPE e ADD VALUE 'x'",
+)
+T = "CREATE TABLE t ()"
+USE = "ALTER TABLE t ALTER a SET DEFAULT 'x'"
+
+TOGETHER: dict[str, tuple[tuple[str, ...], int, list[str]]] = {
+    "plain": ((T, T, T), 1, ["2 3 ledger"]),
+    "nothing missing but a solo": ((T, CIC), 1, ["mark", "2 alone", "ledger"]),
+    "in the middle": ((T, CIC, T), 0, ["1 mark", "2 alone", "3 ledger"]),
+    "behind us": ((T, CIC, T), 2, ["3 ledger"]),
+    "two": ((CIC, VACUUM, T), 0, ["mark", "1 alone", "2 alone", "3 ledger"]),
+    "settings made again": (("SET a.b = c", CIC), 1, ["1 mark", "2 alone", "ledger"]),
+    "values only": ((VALUE, "ALTER TYPE e ADD VALUE 'y' AFTER 'x'"), 0, ["1 2 ledger"]),
+    "value not used": ((VALUE, T, "ALTER TABLE t ADD b int DEFAULT 1"), 0, ["1 2 3 ledger"]),
+    "value used": ((VALUE, T, USE), 0, ["1 2 mark", "3 ledger"]),
+    "value used, there already": ((VALUE, T, USE), 1, ["2 3 ledger"]),
+    "value perhaps in rows": ((VALUE, "UPDATE t SET a = b"), 0, ["1 mark", "2 ledger"]),
+    "value perhaps in a function": ((VALUE, "SELECT f()"), 0, ["1 mark", "2 ledger"]),
+    "value perhaps converted": (
+        (VALUE, "ALTER TABLE t ALTER a TYPE e USING a::e"), 0, ["1 mark", "2 ledger"],
+    ),
+    "value perhaps copied": ((VALUE, "CREATE TABLE c AS TABLE t"), 0, ["1 mark", "2 ledger"]),
+    "value not readable": ((r"ALTER TYPE e ADD VALUE E'\x41'", T), 0, ["1 mark", "2 ledger"]),
+    "value used in its own block": (("BEGIN", VALUE, USE, "COMMIT"), 0, ["2 3 ledger"]),
+    "value used in a block": (
+        (VALUE, "BEGIN", T, USE, "COMMIT"), 0, ["1 mark", "3 4 ledger"],
+    ),
+    "values, one commit": (
+        (VALUE, "ALTER TYPE e ADD VALUE 'y'", USE, "ALTER TABLE t ALTER b SET DEFAULT 'y'"),
+        0, ["1 2 mark", "3 4 ledger"],
+    ),
+    "value and index": ((VALUE, CIC, USE), 0, ["1 mark", "2 alone", "3 ledger"]),
+    "local setting": (
+        ("BEGIN", "SET LOCAL search_path = s", T, "COMMIT", T), 0, ["2 3 mark", "5 ledger"],
+    ),
+    "local setting in the last block": (
+        (T, "BEGIN", "SET LOCAL search_path = s", T, "COMMIT"), 0, ["1 3 4 ledger"],
+    ),
+    "local limit": (
+        ("BEGIN", "SET LOCAL lock_timeout = 1", T, "COMMIT", T), 0, ["2 3 5 ledger"],
+    ),
+    "local setting by a function": (
+        ("BEGIN", "SELECT set_config('role', 'x', true)", "COMMIT", T), 0, ["2 mark", "4 ledger"],
+    ),
+    "temporary in its block": (
+        ("BEGIN", "CREATE TEMP TABLE x () ON COMMIT DROP", "COMMIT", T), 0, ["2 mark", "4 ledger"],
+    ),
+    "block taken back": (
+        ("BEGIN", "SET LOCAL search_path = s", T, "ROLLBACK", T), 0, ["1 2 3 4 5 ledger"],
+    ),
+    "savepoints": (
+        ("BEGIN", "SAVEPOINT a", T, "ROLLBACK TO a", "RELEASE a", "COMMIT"), 0, ["2 3 4 5 ledger"],
+    ),
+}  # fmt: skip
+"""Statements, how many are applied, and for each segment what is in it."""
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_what_commits_together(case: str) -> None:
+    """Everything in one transaction, except where it cannot be; the ledger in the last one."""
+    statements, after, segments = TOGETHER[case]
+    script = script_of(*statements)
+    name = FindingName.PARTLY_APPLIED if after else FindingName.NOTHING_APPLIED
+    plan = planned(situation(script, after=after, finding=finding_of(name, after)))
+    assert [shown(segment) for segment in plan.segments] == segments
+    assert plan.segments[-1].expected == plan.expected
+
+
+def shown(segment: Segment) -> str:
+    """The statements of a segment, and what else it is about."""
+    kinds = {step.kind for step in segment.steps} & {StepKind.MARK, StepKind.LEDGER}
+    return " ".join([*map(str, segment.statements), *kinds, *["alone"] * segment.alone])
+
+
+def test_a_block_that_the_script_takes_back_is_a_savepoint() -> None:
+    """It runs, for what it counts and for its errors, and leaves what the script leaves."""
+    script = script_of("BEGIN", "CREATE TABLE x ()", "ROLLBACK", T)
+    plan = planned(situation(script, finding=finding_of(FindingName.NOTHING_APPLIED, 0)))
+    first, _, back, *_ = (step.sql for step in plan.steps)
+    assert first.startswith("SAVEPOINT ")
+    assert back.startswith("ROLLBACK TO SAVEPOINT ")
+
+
+def test_each_segment_expects_what_the_script_has_there() -> None:
+    """A surprise ends the repair where it happens."""
+    plan = planned(
+        situation(script_of(T, CIC, T), finding=finding_of(FindingName.NOTHING_APPLIED, 0))
+    )
+    there = [{key.identity for key, value in s.expected.items() if value} for s in plan.segments]
+    assert there == [
+        {"public.t1"},
+        {"public.t1", "public.t2"},
+        {"public.t1", "public.t2", "public.t3"},
+    ]
+
+
+def test_a_mark_tells_how_many_statements_are_committed() -> None:
+    """It goes into the row of the last attempt, above what stood there, if that still failed."""
+    rows = (ledger_row(id="first"), ledger_row(id="o'clock"))
+    plan = planned(situation(script_of(T, CIC, T), after=1, rows=rows))
+    (mark,) = (step.sql for step in plan.steps if step.kind is StepKind.MARK)
+    assert "'migration-sidecar: 1 of 3 statements of " in mark
+    assert mark.endswith("WHERE id = 'o''clock' AND finished_at IS NULL AND rolled_back_at IS NULL")
 
 
 @pytest.mark.parametrize(
@@ -233,9 +341,9 @@ def test_a_script_that_does_not_fit_into_one_transaction_is_refused(
     ],
 )
 def test_a_setting_that_lasts_as_long_as_in_the_script(statements: tuple[str, ...]) -> None:
-    """A script in one block, a time limit, a setting of the session: the repair is the same."""
+    """A script in one block, a time limit, a setting of the session: it is as in the script."""
     known = situation(script_of(*statements), finding=finding_of(FindingName.NOTHING_APPLIED, 0))
-    assert planned(known).action is Action.REAPPLY
+    assert len(planned(known).segments) == 1
 
 
 def test_a_local_setting_of_a_finished_block_is_not_made_again() -> None:
@@ -428,6 +536,10 @@ STATEMENTS = {
     "temporary": "CREATE TEMP TABLE y ()",
     "begin": "BEGIN",
     "commit": "COMMIT",
+    "rollback": "ROLLBACK",
+    "solo": "CREATE INDEX CONCURRENTLY i ON x (a)",
+    "value": "ALTER TYPE e ADD VALUE 'v'",
+    "use": "ALTER TABLE x ALTER a SET DEFAULT 'v'",
 }
 policies = st.builds(
     Policy,
@@ -483,8 +595,34 @@ def test_a_plan_runs_each_missing_statement_once_and_in_order(known: Situation) 
         return
     statements = known.script.statements[known.finding.applied or 0 :] if known.script else ()
     missing = [s.index for s in statements if s.nature is not Nature.CONTROL]
-    assert run(decision)[len(run(decision)) - len(missing) :] == missing
+    there = [
+        index for index in run(decision) if script_statement(known, index) is not Nature.CONTROL
+    ]
+    assert there[len(there) - len(missing) :] == missing
     assert run(decision) == sorted(set(run(decision)))
+
+
+def script_statement(known: Situation, index: int) -> Nature:
+    """What sort of statement has this number."""
+    assert known.script is not None
+    return known.script.statements[index - 1].nature
+
+
+@given(situations(), policies)
+def test_what_runs_alone_is_alone_and_all_else_is_not(known: Situation, policy: Policy) -> None:
+    """And the ledger changes in the last transaction, after a mark in each one before."""
+    decision = decide(known, policy)
+    if isinstance(decision, Refusal):
+        return
+    statements = known.script.statements if known.script else ()
+    *before, last = decision.segments
+    for segment in decision.segments:
+        solo = [statements[index - 1].solo for index in segment.statements]
+        assert segment.alone == any(solo)
+        assert len(segment.steps) == 1 or not segment.alone
+    assert all(s.alone or s.steps[-1].kind is StepKind.MARK for s in before)
+    assert last.steps[-1].kind is StepKind.LEDGER
+    assert not any(step.kind is StepKind.MARK for step in last.steps)
 
 
 @given(situations(), policies)
@@ -496,6 +634,7 @@ def test_no_plan_touches_another_ledger_row(known: Situation, policy: Policy) ->
     mine = {r.id for r in known.ledger.rows if r.failed and r.migration_name == NAME}
     updates = [sql for sql in ledger_sql(decision) if sql.startswith("UPDATE")]
     assert sorted(sql.split("WHERE id = '")[1].split("'")[0] for sql in updates) == sorted(mine)
+    updates = [sql for sql in updates if " SET rolled_back_at " in sql]
     kinds = [step.kind is StepKind.LEDGER for step in decision.steps]
     assert kinds == sorted(kinds)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.model import LOCK_KEY, FindingName, OutcomeName, Step, StepKind
 from sidecar.plan_sql import plan_sql
 from tests.golden import golden
-from tests.outcomes import BY_NAME, PLAN, REFUSAL, TWO_PLANS, planned, refused
+from tests.outcomes import BY_NAME, PLAN, REFUSAL, TWO_PLANS, planned, refused, together
 
 ODD_TEXT = st.text(st.characters(codec=None) | st.sampled_from("\n\r\x00\x1b\x85\u2028-'$;"))
 
@@ -25,7 +25,7 @@ def kinds(sql: str) -> list[str]:
 
 def one_step(step: Step) -> str:
     """The script of a plan with this step alone."""
-    plan = replace(PLAN, steps=(step,))
+    plan = replace(PLAN, segments=together(step))
     return plan_sql(replace(TWO_PLANS, migrations=(planned(plan),)))
 
 
@@ -117,7 +117,12 @@ def test_no_text_becomes_a_statement(odd: str) -> None:
     outcome = replace(
         TWO_PLANS,
         summary=odd,
-        migrations=(planned(replace(PLAN, steps=(step,))), replace(migration, decision=refusal)),
+        migrations=(
+            planned(replace(PLAN, segments=together(step))),
+            replace(migration, decision=refusal),
+        ),
     )
-    plain = replace(TWO_PLANS, migrations=(planned(replace(PLAN, steps=PLAN.steps[:1])),))
+    plain = replace(
+        TWO_PLANS, migrations=(planned(replace(PLAN, segments=together(*PLAN.steps[:1]))),)
+    )
     assert kinds(plan_sql(outcome)) == kinds(plan_sql(plain))

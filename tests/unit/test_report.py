@@ -94,6 +94,8 @@ def test_what_stands_in_the_report() -> None:
         "hazard": "locks",
         "index": 2,
         "line": 7,
+        "segment": 1,
+        "alone": False,
     }
     assert migration["statements"][1] == {
         "index": 2,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar import text
+from sidecar import pages, text
 from sidecar.model import (
     Evidence,
     FindingName,
@@ -35,6 +35,7 @@ from tests.outcomes import (
     planned,
     refused,
     script,
+    together,
 )
 
 EACH_OUTCOME = pytest.mark.parametrize("outcome", OUTCOMES, ids=[o.name for o in OUTCOMES])
@@ -61,12 +62,12 @@ def test_the_termination_message(outcome: Outcome) -> None:
 @EACH_OUTCOME
 def test_status(outcome: Outcome) -> None:
     """`status` shows finding, evidence and the state of each statement."""
-    golden(f"status-{outcome.name}", text.human_status(outcome))
+    golden(f"status-{outcome.name}", pages.human_status(outcome))
 
 
 def test_plan() -> None:
     """`plan` shows what is done and missing, then each step with SQL, reason and hazard."""
-    golden("plan", text.human_plan(TWO_PLANS))
+    golden("plan", pages.human_plan(TWO_PLANS))
 
 
 def test_a_healthy_run_says_one_line() -> None:
@@ -98,8 +99,8 @@ def test_every_finding_has_its_words(name: FindingName) -> None:
 def test_every_step_is_shown(kind: StepKind, hazard: Hazard) -> None:
     """Whatever a plan holds, its SQL, reason and hazard are shown."""
     step = replace(PLAN.steps[0], kind=kind, hazard=hazard, reason="because", sql="SELECT 'x'")
-    outcome = replace(TWO_PLANS, migrations=(planned(replace(PLAN, steps=(step,))),))
-    shown = text.human_plan(outcome)
+    outcome = replace(TWO_PLANS, migrations=(planned(replace(PLAN, segments=together(step))),))
+    shown = pages.human_plan(outcome)
     assert "because" in shown
     assert "SELECT 'x'" in shown
     assert ("[" in shown) == (hazard is not Hazard.NONE)
@@ -174,7 +175,7 @@ def test_odd_names_cannot_forge_lines(odd: str) -> None:
             ),
         ),
     )
-    for render in (text.human_status, text.human_plan):
+    for render in (pages.human_status, pages.human_plan):
         assert len(render(outcome).split("\n")) == len(render(plain).split("\n"))
         assert all(line.isprintable() for line in render(outcome).split("\n"))
     for lines in (text.summary_lines(outcome), text.summary_lines(plain)):

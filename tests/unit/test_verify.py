@@ -27,7 +27,7 @@ PLAN = Plan(
     NAME,
     FindingName.PARTLY_APPLIED,
     Action.RESUME,
-    steps=(),
+    segments=(),
     fingerprint="",
     before=dict.fromkeys(TOUCHED),
     expected=TOUCHED,

@@ -1,0 +1,63 @@
+"""Why a script, or the rest of it, can be run in no way that is safe. Pure."""
+
+from __future__ import annotations
+
+from sidecar.model import Control, Nature, Replay, Script, Statement
+from sidecar.steps import lasts_for_a_transaction, makes_temporary
+
+
+def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str:
+    """Why the statements after the first `start` cannot be run, or ''.
+
+    `applied` statements had taken effect when the finding was made.
+    """
+    for statement in script.statements[start:]:
+        if problem := _own_obstacle(statement, script, start):
+            return f"{_named(statement)} {problem}"
+    if begun := _perhaps_begun(script, replay, applied):
+        return f"{_named(begun)} commits as it goes, and no fact shows whether it began"
+    if any(makes_temporary(statement) for statement in script.statements[:start]):
+        return "the statements that ran made temporary objects, gone with their session"
+    return ""
+
+
+def _named(statement: Statement) -> str:
+    return f"statement {statement.index} (line {statement.line}, {statement.kind})"
+
+
+def _own_obstacle(statement: Statement, script: Script, start: int) -> str:
+    if statement.forbidden:
+        return f"can never be run here: {statement.forbidden}"
+    if statement.kind == "DISCARD" and statement.solo:
+        return "would give back Prisma's lock in the middle of the repair"
+    if statement.control is Control.ROLLBACK and _takes_back_more(statement, script, start):
+        return "takes back what precedes its block with some engines of Prisma, not with others"
+    if lasts_for_a_transaction(statement) and statement.block is None:
+        return "sets what its engine's transaction had: that of some was the whole script"
+    return ""
+
+
+def _takes_back_more(rollback: Statement, script: Script, start: int) -> bool:
+    """Whether statements of no block come before it, as part of the same message.
+
+    There BEGIN takes what precedes it into its block, and ROLLBACK takes it back (PostgreSQL,
+    chapter "Message Flow", "Multiple Statements in a Simple Query").
+    """
+    for statement in reversed(script.statements[start : rollback.index - 1]):
+        if statement.block is not None and statement.block == rollback.block:
+            continue
+        if statement.control or statement.solo:
+            return False
+        if statement.nature is not Nature.NOTHING:
+            return True
+    return False
+
+
+def _perhaps_begun(script: Script, replay: Replay, applied: int) -> Statement | None:
+    """A data statement with COMMIT inside which may have run in part, as far as facts show."""
+    for statement in script.statements[applied:]:
+        if statement.nature is Nature.DATA:
+            return statement if statement.solo else None
+        if replay.effects[statement.index - 1]:
+            return None  # its effect would show, and everything after it comes later
+    return None
