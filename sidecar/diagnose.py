@@ -9,9 +9,9 @@ Nothing is guessed: what stays open is `undetermined`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sidecar import evidence
+from sidecar import evidence, mark, remains
 from sidecar.model import (
     Difference,
     Effect,
@@ -26,6 +26,8 @@ from sidecar.model import (
     Script,
     Statement,
 )
+from sidecar.row_evidence import narrow
+from sidecar.row_proofs import Question, RowEvidence
 
 State = Mapping[FactKey, str | None]
 """The touched facts only; None where a fact is absent."""
@@ -41,6 +43,8 @@ class Case:
     live: Facts
     edited: bool
     """True where the file is not the one that was run (its checksum differs)."""
+    rows: RowEvidence | None = None
+    """What the rows show, once the catalog has left a question open."""
 
 
 def running(row: LedgerRow, who: tuple[str, ...]) -> Finding:
@@ -108,14 +112,19 @@ def diagnose(case: Case) -> Finding:
     """The finding for one failed migration; never raises."""
     if case.replay.problem:
         return undetermined(case.row, case.replay.problem)
+    noted = mark.committed(case.row, case.script)
+    if noted is not None:  # the rest of the logs, and another checksum, are about times before
+        case = replace(case, row=replace(case.row, logs=None), edited=False)
     if case.edited and (unknown := _unknown_of_old_text(case)):
         return undetermined(case.row, f"the file was edited after the failure, and {unknown}")
     states = touched_states(case.replay)
     live = restrict(case.live, states[0])
-    matches = tuple(k for k in case.script.boundaries if states[k] == live)
+    matches = remains.begun(case.script, states, case.replay.effects, case.live) or tuple(
+        k for k in case.script.boundaries if states[k] == live
+    )
     if not matches:
         return _no_match(case, states, live)
-    return _choose(case, matches)
+    return _choose(case, matches, noted)
 
 
 def touched_states(replay: Replay) -> tuple[State, ...]:
@@ -191,13 +200,18 @@ def _no_match(case: Case, states: tuple[State, ...], live: State) -> Finding:
     )
 
 
-def _choose(case: Case, matches: tuple[int, ...]) -> Finding:
+def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
     """Let the other evidence choose among the numbers of statements that fit the facts."""
     total = len(case.script.statements)
     found = [Evidence("catalog", _catalog_says(case, matches))]
     if case.edited:
         says = "the file is not the one that was run, and that one left nothing else behind"
         found.append(Evidence("folder", says))
+    if noted is not None:
+        matches, marked = mark.narrowed(matches, noted, case.script)
+        found.append(marked)
+        if marked.against:
+            return undetermined(case.row, marked.says, tuple(found), matches)
     if counted := evidence.by_steps_count(case.row, total=total):
         found.append(counted[1])
         if total not in matches:
@@ -213,10 +227,19 @@ def _choose(case: Case, matches: tuple[int, ...]) -> Finding:
         found.append(said)
     if said and said.against and _has_data(case.script.statements):
         return undetermined(case.row, said.says, tuple(found), matches)
-    left = evidence.by_equivalence(left, case.script, case.replay.effects)
+    return _among(case, evidence.by_equivalence(left, case.script, case.replay.effects), found)
+
+
+def _among(case: Case, left: tuple[int, ...], found: list[Evidence]) -> Finding:
+    """What remains after catalog and ledger is asked of the rows."""
+    if len(left) > 1 and case.rows is not None:
+        replayed = case.replay
+        question = Question(left, case.script, replayed.effects, replayed.base, case.live)
+        left, shown = narrow(question, case.rows)
+        found.extend(shown)
     if len(left) == 1:
         return _known(case, left[0], found)
-    return undetermined(case.row, _open_question(case.script, left), tuple(found), left)
+    return undetermined(case.row, _open_question(case, left), tuple(found), left)
 
 
 def _known(case: Case, applied: int, found: list[Evidence]) -> Finding:
@@ -241,7 +264,8 @@ def _has_data(statements: tuple[Statement, ...]) -> bool:
     return any(statement.nature is Nature.DATA for statement in statements)
 
 
-def _open_question(script: Script, left: tuple[int, ...]) -> str:
-    between = script.statements[left[0] : left[-1]]
+def _open_question(case: Case, left: tuple[int, ...]) -> str:
+    between = case.script.statements[left[0] : left[-1]]
     named = ", ".join(f"{s.index} (line {s.line}, {s.kind})" for s in between[:5])
-    return f"the catalog cannot show whether these statements ran: {named}"
+    no_ids = f" ({case.rows.why_not})" if case.rows and case.rows.why_not else ""
+    return f"neither the catalog nor the rows show whether these statements ran: {named}{no_ids}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sidecar.model import Effect, Evidence, LedgerRow, Nature, Script
+from sidecar.model import Effect, Evidence, LedgerRow, Nature, Script, Statement
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CODE = re.compile(r"^Database error code: ([0-9A-Z]{5}|none)$", re.MULTILINE)
@@ -20,8 +20,8 @@ _ADAPTER = re.compile(
     r"|No such table|Error accessing result set|Error querying the database: ERROR)\b",
     re.MULTILINE,
 )
-_NO_PROOF = frozenset({"08", "57", "25", "no"})
-"""SQLSTATE classes (and "none") after which the fate of the last statement is unknown."""
+_NO_PROOF = ("08", "57P", "25", "none")
+"""Beginnings of SQLSTATEs (and "none") after which the fate of the last statement is unknown."""
 
 _EXISTED = frozenset({"42P06", "42P07", "42701", "42710", "42723"})
 """duplicate_schema, _table, _column, _object, _function (Appendix A)."""
@@ -52,7 +52,7 @@ def logged_error(logs: str | None) -> LoggedError | None:
     found = _CODE.search(text) or _STATE.search(text)
     if found:
         code = found.group(1)
-        return None if code[:2] in _NO_PROOF else LoggedError(code, f"SQLSTATE {code}")
+        return None if code.startswith(_NO_PROOF) else LoggedError(code, f"SQLSTATE {code}")
     adapter = _ADAPTER.search(text)
     if adapter is None:
         return None
@@ -133,9 +133,13 @@ def _speaker(run: list[int], script: Script) -> int:
 
 
 def _nothing_between(low: int, high: int, script: Script, effects: tuple[Effect, ...]) -> bool:
-    return all(
+    return all(changes_nothing(statement, effects) for statement in script.statements[low:high])
+
+
+def changes_nothing(statement: Statement, effects: tuple[Effect, ...]) -> bool:
+    """Whether, in the state that it met, the statement can have changed no fact and no row."""
+    return (
         statement.nature is not Nature.DATA
         and not effects[statement.index - 1]
         and not (statement.kind.startswith("ALTER") and _MAY_CHANGE_ROWS.search(statement.sql))
-        for statement in script.statements[low:high]
     )

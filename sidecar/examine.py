@@ -7,13 +7,14 @@ changes nothing but the shadow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sidecar import diagnose, script, snapshot
+from sidecar import attempt_window, diagnose, mark, row_reader, script, snapshot
 from sidecar.db import identifier
 from sidecar.errors import DatabaseError, ShadowError
 from sidecar.history import checksum_matches
 from sidecar.model import (
+    Effect,
     Facts,
     Finding,
     FindingName,
@@ -21,11 +22,15 @@ from sidecar.model import (
     Ledger,
     LedgerRow,
     MigrationFile,
+    Nature,
     Replay,
     Script,
 )
 from sidecar.plan import Situation
+from sidecar.queries import EXTENSIONS
 from sidecar.replay import Past, replay
+from sidecar.row_evidence import insert_keys
+from sidecar.row_proofs import RowEvidence
 from sidecar.shadow import Live, Rung, shadow
 from sidecar.undo import created_tables
 
@@ -65,18 +70,44 @@ class Examiner:
     ) -> Situation:
         session = self.live.session
         edited = not checksum_matches(row.checksum, file.text or "")
-        facts = snapshot.read(session, server_version=session.server_version)
+        version = session.server_version
+        past = self._past(row, ledger)
         try:
-            with shadow(self.live, rung=self.rung, url=self.shadow_url) as made:
-                replayed = replay(made, self.live, self._past(row, ledger), parsed)
+            with (
+                shadow(self.live, rung=self.rung, url=self.shadow_url) as made,
+                snapshot.read_meanwhile(session, server_version=version) as reading,
+            ):
+                replayed = replay(made, self.live, past, parsed)
+                facts = reading.result()
         except ShadowError as exc:
+            facts = snapshot.read(session, server_version=version)
             missing = "; ".join((exc.what, *exc.next_steps))
             finding = diagnose.without_shadow(row, parsed, facts, missing, edited=edited)
             return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
-        finding = diagnose.diagnose(diagnose.Case(row, parsed, replayed, facts, edited))
+        case = diagnose.Case(row, parsed, replayed, facts, edited)
+        finding = diagnose.diagnose(case)
+        if len(finding.candidates) > 1:
+            rows = self._rows(case, ledger, finding.candidates)
+            finding = diagnose.diagnose(replace(case, rows=rows))
         return self._situation(
             finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
         )
+
+    def _rows(
+        self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...]
+    ) -> RowEvidence:
+        """What the rows show of the statements that the catalog leaves open."""
+        first, last = candidates[0], candidates[-1]
+        row, effects = _since_mark(case)
+        touched = {change.key for effect in effects[:last] for change in effect}
+        session = self.live.session
+        read = row_reader.marks(session, ledger, touched)
+        opened = attempt_window.window(row, ledger.rows, read, effects, candidates)
+        why_not, known = (opened, None) if isinstance(opened, str) else ("", opened)
+        data = [s for s in case.script.statements[first:last] if s.nature is Nature.DATA]
+        keys = insert_keys(data, case.live)
+        seen = row_reader.seen(session, data, known, keys=keys, search_path=self.live.search_path)
+        return RowEvidence(known, why_not, seen, read.facts, keys)
 
     def _situation(
         self,
@@ -114,7 +145,8 @@ class Examiner:
             )
         }
         files = tuple(file for file in self.folder.files if file.name in before)
-        return Past(ledger=ledger, files=files)
+        extensions = tuple(self.live.session.query(EXTENSIONS))
+        return Past(ledger=ledger, files=files, extensions=extensions)
 
     def _occupied(self, finding: Finding, replayed: Replay | None) -> frozenset[str]:
         """The tables which this migration created and which hold rows."""
@@ -131,3 +163,12 @@ class Examiner:
             if exc.sqlstate != "42501":  # insufficient_privilege
                 raise
             return True
+
+
+def _since_mark(case: diagnose.Case) -> tuple[LedgerRow, tuple[Effect, ...]]:
+    """The attempt as it went on after the mark of an earlier repair, which wrote the row anew."""
+    noted = mark.committed(case.row, case.script)
+    if noted is None:
+        return case.row, case.replay.effects
+    none: tuple[Effect, ...] = ((),)
+    return replace(case.row, logs=None), none * noted + case.replay.effects[noted:]

@@ -68,7 +68,7 @@ class Log:
         """Write why we stop; `exc_info=error` adds the traceback."""
         self._write("error", event, fields)
 
-    def summary(self, text: str, *, level: LogLevel = "info", **fields: Any) -> None:
+    def summary(self, text: str, /, *, level: LogLevel = "info", **fields: Any) -> None:
         """Write one of the last lines; whatever the threshold, and without structlog."""
         record = self._record(level, text, fields)
         line = json.dumps(record) if self._is_json else _as_text(record)

@@ -85,3 +85,13 @@ SESSIONS = frozenset(
     """.split()
 )
 """They change the session and nothing else."""
+
+CHANGING = SEQUENCES | frozenset(
+    """
+    age array_sample array_shuffle clock_timestamp currval gen_random_bytes gen_random_uuid
+    gen_salt lastval now pg_backend_pid pgp_sym_encrypt random random_normal
+    statement_timestamp timeofday transaction_timestamp txid_current
+    txid_current_if_assigned uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7
+    """.split()
+)
+"""Those whose value may be another one at the next call (`age` of one argument is today's)."""

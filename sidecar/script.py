@@ -1,4 +1,4 @@
-"""A migration's text as statements, by PostgreSQL's own parser; the only user of `postgast`.
+"""A migration's text as statements, by PostgreSQL's own parser, `postgast`.
 
 The parser is that of one PostgreSQL version: a script in the syntax of a later one is
 refused here with `ScriptError` although its own server would take it.
@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sidecar.anonymous_blocks import UNKNOWN, Block, block
 from sidecar.errors import ExitCode, SidecarError
 from sidecar.model import Control, Nature, Script, Statement
+from sidecar.row_changes import row_change
 from sidecar.statement_kinds import Traits, traits, traits_of_words
-from sidecar.statement_reach import TEMPORARY_SCHEMA, Name, inner, type_name
+from sidecar.statement_reach import TEMPORARY_SCHEMA, Name, inner, reach, type_name
 
 _BOM = "\ufeff"
 _FIRST_WORDS = 10
@@ -142,7 +144,44 @@ def _tree(sql: str) -> Any | None:
 
 def _traits(piece: _Piece) -> Traits:
     node = _tree(piece.sql)
-    return traits_of_words(piece.words) if node is None else traits(node, words=piece.words)
+    if node is None:
+        return traits_of_words(piece.words)
+    kind = traits(node, words=piece.words)
+    if kind.nature is not Nature.DATA:
+        return kind
+    if type_name(node) == "DoStmt":
+        done = _block(piece.sql)
+        return replace(
+            kind,
+            nature=done.nature,
+            writes=done.writes,
+            reach_known=done.reach_known,
+            change=done.change,
+        )
+    return replace(kind, change=row_change(node, reach(node)))
+
+
+def _block(sql: str) -> Block:
+    """What a DO does; unknown where it is in another language, or PL/pgSQL refuses it."""
+    from postgast import PgQueryError, parse_plpgsql
+
+    try:
+        return block(parse_plpgsql(sql), _one_statement)
+    except PgQueryError:
+        return UNKNOWN
+
+
+def _one_statement(sql: str) -> Any:
+    """Its tree; `ValueError` where there is none, or another number of them."""
+    from google.protobuf.message import DecodeError
+    from postgast import PgQueryError
+    from postgast import parse as parse_tree
+
+    try:
+        (statement,) = parse_tree(sql).stmts
+        return inner(statement.stmt)
+    except (DecodeError, PgQueryError) as exc:
+        raise ValueError(sql) from exc
 
 
 def _settle_temporary(kinds: Iterable[Traits]) -> Iterator[Traits]:
@@ -180,6 +219,7 @@ def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
         adds_enum_value=kind.adds_enum_value,
         creates=_names(kind.creates),
         forbidden=kind.forbidden,
+        change=kind.change,
     )
 
 
@@ -199,6 +239,13 @@ def _quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def _taken_back(statement: Statement) -> Statement:
+    """The same in a block that ends with ROLLBACK: of all that we can see, nothing stays."""
+    if statement.control or not statement.reach_known or statement.kind == "SELECT":
+        return statement  # what a sequence counted stays counted
+    return replace(statement, nature=Nature.NOTHING, change=None)
+
+
 def _number_blocks(statements: Iterable[Statement]) -> list[Statement]:
     """The same, each with the number of the BEGIN...COMMIT it stands in.
 
@@ -211,6 +258,8 @@ def _number_blocks(statements: Iterable[Statement]) -> list[Statement]:
         if statement.control is Control.BEGIN and opening is None:
             count, opening = count + 1, len(numbered)
         numbered.append(replace(statement, block=None if opening is None else count))
+        if statement.control is Control.ROLLBACK and opening is not None:
+            numbered[opening:] = map(_taken_back, numbered[opening:])
         if statement.control in {Control.COMMIT, Control.ROLLBACK}:
             opening = None
     if opening is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sidecar.model import Control, Nature
+from sidecar.model import Control, Nature, RowChange
 from sidecar.statement_reach import (
     Name,
     Reach,
@@ -49,6 +49,7 @@ class Traits:
     reach_known: bool = True
     adds_enum_value: bool = False
     forbidden: str = ""
+    change: RowChange | None = None
 
 
 def traits(node: Any, *, words: Sequence[str]) -> Traits:
@@ -74,7 +75,7 @@ def traits(node: Any, *, words: Sequence[str]) -> Traits:
 
 
 def traits_of_words(words: Sequence[str]) -> Traits:
-    """The traits of a statement whose tree is too deep to read; nothing is taken for harmless."""
+    """Those of a statement whose tree is too deep to read; nothing is taken for harmless."""
     nature = Nature.CATALOG if words[0] in {"ALTER", "COMMENT", "CREATE", "DROP"} else Nature.DATA
     temporary = words[0] == "CREATE" and not {"TEMP", "TEMPORARY"}.isdisjoint(words[:4])
     return Traits(
@@ -220,7 +221,9 @@ _COMMITS = re.compile(r"\b(COMMIT|ROLLBACK)(\s+AND(\s+NO)?\s+CHAIN)?\s*;", re.IG
 
 _SOLO_IF: Mapping[str, Callable[[Any], bool]] = {
     "AlterDatabaseStmt": lambda n: has_option(n.options, "tablespace"),
-    "AlterTableStmt": lambda n: any(_detaches_concurrently(inner(c)) for c in n.cmds),
+    "AlterTableStmt": lambda n: any(
+        getattr(inner(c), "def").partition_cmd.concurrent for c in n.cmds
+    ),
     "ClusterStmt": lambda n: not n.HasField("relation"),
     "DiscardStmt": lambda n: enum_name(n, "target") == "DISCARD_ALL",
     "DoStmt": lambda n: any(_COMMITS.search(a.def_elem.arg.string.sval) for a in n.args),
@@ -232,10 +235,6 @@ _SOLO_IF: Mapping[str, Callable[[Any], bool]] = {
     "TransactionStmt": lambda n: enum_name(n, "kind").endswith("_PREPARED"),
     "VacuumStmt": lambda n: n.is_vacuumcmd,
 }
-
-
-def _detaches_concurrently(command: Any) -> bool:
-    return bool(getattr(command, "def").partition_cmd.concurrent)
 
 
 _SERVER = "it changes the whole server, not only this database"

@@ -164,8 +164,14 @@ def _written(part: Any) -> Sequence[Any]:
             return [part.rel]
         case "TruncateStmt":
             return [inner(relation) for relation in part.relations]
+        case "AlterTableStmt" if any(_rewrites(inner(command)) for command in part.cmds):
+            return [part.relation]
         case _:
             return []
+
+
+def _rewrites(command: Any) -> bool:
+    return enum_name(command, "subtype") == "AT_AlterColumnType"
 
 
 def _writes_unseen(part: Any) -> bool:

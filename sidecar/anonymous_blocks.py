@@ -1,0 +1,133 @@
+"""What a DO block does, by the statements that PostgreSQL's own PL/pgSQL parser finds in it.
+
+Most guard a change of the catalog (`IF NOT EXISTS ... THEN ALTER TABLE`,
+`EXCEPTION WHEN duplicate_object`), or check something and raise. A block that could do
+anything else, by a function or by text it puts together, counts as one that does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from sidecar.model import Nature, RowChange, Verb
+from sidecar.names_read import ALL, walk
+from sidecar.statement_kinds import traits
+from sidecar.statement_reach import Name, inner, type_name
+
+Parse = Callable[[str], Any]
+"""From one statement's text to its tree; raises `ValueError` where it cannot be read."""
+
+_DYNAMIC = frozenset({"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"})
+_OPAQUE = frozenset(
+    f"PLpgSQL_stmt_{kind}" for kind in ("call", "open", "commit", "rollback", "return_query")
+)
+_CHANGES_THE_CATALOG = re.compile(
+    r"\s*(ALTER|COMMENT|CREATE|DROP|GRANT|REVOKE)\b[^;]*;?\s*$", re.IGNORECASE
+)
+_CATALOGS = ("pg_catalog", "information_schema")
+_STATEMENT, _ASSIGNMENT = 0, 3
+"""PL/pgSQL's ways to parse a query text (`RawParseMode` in PostgreSQL's parser/parser.h)."""
+
+
+class Block(NamedTuple):
+    """What the whole block does; named as in `model.Statement`."""
+
+    nature: Nature
+    writes: tuple[Name, ...]
+    reach_known: bool
+    change: RowChange | None
+
+
+UNKNOWN = Block(Nature.DATA, (), reach_known=False, change=None)
+
+
+def block(tree: Any, parse: Parse) -> Block:
+    """What a block does; `tree` is PL/pgSQL's, as JSON values."""
+    nodes = dict.fromkeys(name for name, _ in _nodes(tree))
+    if not _OPAQUE.isdisjoint(nodes):
+        return UNKNOWN
+    try:
+        parts = [part for node in _nodes(tree) for part in _parts(*node, parse)]
+    except ValueError:
+        return UNKNOWN
+    found = [traits(part, words=_words(part)) for part in parts]
+    if not all(one.reach_known and not one.forbidden and not one.solo for one in found):
+        return UNKNOWN
+    natures = {one.nature for one in found}
+    writes = tuple(dict.fromkeys(name for one in found for name in one.writes))
+    if Nature.DATA in natures:
+        return Block(Nature.DATA, writes, reach_known=True, change=_mixed(parts, writes))
+    if Nature.CATALOG in natures:
+        return UNKNOWN if _reads_rows(parts) else _rowless(Nature.CATALOG)
+    return _rowless(Nature.SESSION if Nature.SESSION in natures else Nature.NOTHING)
+
+
+def _rowless(nature: Nature) -> Block:
+    return Block(nature, (), reach_known=True, change=None)
+
+
+def _mixed(parts: list[Any], writes: tuple[Name, ...]) -> RowChange | None:
+    """Where it only adds and changes rows, it cannot run without leaving some."""
+    everything = frozenset({ALL})
+    if any(type_name(m) in _REMOVES for part in parts for m in walk(part)) or not writes:
+        return None
+    return RowChange(Verb.MIXED, writes[0], own_reads=everything, other_reads=everything)
+
+
+_REMOVES = frozenset({"DeleteStmt", "MergeStmt", "TruncateStmt"})
+
+
+def _reads_rows(parts: list[Any]) -> bool:
+    """Whether what it does to the catalog may depend on rows, which no shadow has."""
+    queries = [part for part in parts if type_name(part) == "SelectStmt"]
+    tables = [m for part in queries for m in walk(part) if type_name(m) == "RangeVar"]
+    return any(
+        table.schemaname not in _CATALOGS and not table.relname.startswith("pg_")
+        for table in tables
+    )
+
+
+def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:
+    """The nodes of PL/pgSQL's tree: their names and what they hold."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _nodes(item)
+    elif isinstance(tree, dict):
+        for name, value in tree.items():
+            if name.startswith("PLpgSQL_"):
+                yield name, value
+            yield from _nodes(value)
+
+
+def _parts(name: str, value: Any, parse: Parse) -> Iterator[Any]:
+    """The statements that a node runs; those of a dynamic one as far as its text is constant."""
+    if name in _DYNAMIC:
+        text = _leading_text(parse("SELECT " + value["query"]["PLpgSQL_expr"]["query"]))
+        if not _CHANGES_THE_CATALOG.match(text):
+            raise ValueError(text)
+        yield parse("COMMENT ON SCHEMA pg_catalog IS NULL")  # stands for any such change
+    elif name == "PLpgSQL_expr":
+        mode, query = value.get("parseMode", _STATEMENT), value["query"]
+        if mode == _ASSIGNMENT:
+            query = query.partition(":=")[2] or query.partition("=")[2]
+        yield parse(query if mode == _STATEMENT else f"SELECT {query}")
+
+
+def _leading_text(tree: Any) -> str:
+    """The constant that a text put together begins with; all of it if there is no more."""
+    value = inner(tree.target_list[0].res_target.val)
+    while type_name(value) in {"A_Expr", "FuncCall"}:
+        if type_name(value) == "A_Expr":
+            value = inner(value.lexpr)
+        elif value.funcname[-1].string.sval == "format" and value.args:
+            value = inner(value.args[0])
+        else:
+            return ""
+    return str(value.sval.sval) if type_name(value) == "A_Const" else ""
+
+
+def _words(node: Any) -> tuple[str, ...]:
+    """Stands for the statement's first words, which only name its kind."""
+    return (type_name(node).upper(), "")

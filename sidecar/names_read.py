@@ -1,0 +1,120 @@
+"""Which columns and tables a piece of a parse tree reads, as far as names tell.
+
+Where a name could be of several tables it counts for all of them: too much is read, never
+too little. The trees are the protobuf messages of PostgreSQL's own parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.model import Table
+from sidecar.pure_functions import CHANGING
+from sidecar.statement_reach import type_name
+
+ALL = "*"
+_FIXED_VALUES = frozenset(
+    f"SVFOP_{name}" for name in ("CURRENT_CATALOG", "CURRENT_SCHEMA", "CURRENT_ROLE")
+) | frozenset({"SVFOP_CURRENT_USER", "SVFOP_SESSION_USER", "SVFOP_USER"})
+_CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+"""As text cast to a date they are the clock (PostgreSQL, "Special Values" of dates)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is read: columns that may be of the `own` table, tables, and the others' columns."""
+
+    own: frozenset[str]
+    tables: frozenset[Table]
+    others: frozenset[str]
+
+    def __or__(self, more: Names) -> Names:
+        return Names(self.own | more.own, self.tables | more.tables, self.others | more.others)
+
+
+NOTHING = Names(frozenset(), frozenset(), frozenset())
+
+
+def walk(message: Any) -> Iterator[Any]:
+    """The message and all messages inside it."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in value if field.is_repeated else [value]:
+                yield from walk(child)
+
+
+def names(parts: Iterable[Any], *, own: Table, alias: str, aliases: dict[str, Table]) -> Names:
+    """What `parts` read. `alias` is the own table's name in the statement.
+
+    `aliases` are the other names in scope, as `aliases_of` finds them. A subquery on the own
+    table reads it as any other table, and the names in it count as the own ones too.
+    """
+    columns: list[tuple[str, ...]] = []
+    tables: set[Table] = set()
+    for part in parts:
+        for message in walk(part):
+            match type_name(message):
+                case "ColumnRef":
+                    columns.append(_fields(message))
+                case "RangeVar":
+                    tables.add(table(message))
+    mine, others = set(), set()
+    for *qualifier, name in columns:
+        if not qualifier and name in aliases:  # the whole row, as one value
+            mine.add(ALL)
+            others.add(ALL)
+        owner = qualifier[-1] if qualifier else ""
+        known = aliases.get(owner)
+        if known is None or known[-1:] == own[-1:]:
+            mine.add(name)
+        if owner != alias:
+            others.add(name)
+    return Names(frozenset(mine), frozenset(tables), frozenset(others))
+
+
+def aliases_of(statement: Any) -> dict[str, Table]:
+    """The names under which a statement reads tables; that of a subquery stands for no table."""
+    found: dict[str, Table] = {}
+    for message in walk(statement):
+        match type_name(message):
+            case "RangeVar":
+                found[message.alias.aliasname or message.relname] = table(message)
+            case "RangeSubselect":
+                found.setdefault(message.alias.aliasname, ())
+            case _:
+                pass
+    return found
+
+
+def is_volatile(parts: Iterable[Any]) -> bool:
+    """Whether values come from the clock, from chance, or from a sequence."""
+    return any(_gives_another_value(message) for part in parts for message in walk(part))
+
+
+def table(relation: Any) -> Table:
+    """A RangeVar's name, unquoted, as the script writes it."""
+    parts = (relation.schemaname, relation.relname)
+    return parts if relation.schemaname else parts[1:]
+
+
+def _gives_another_value(message: Any) -> bool:
+    match type_name(message):
+        case "FuncCall":
+            return message.funcname[-1].string.sval in CHANGING
+        case "SQLValueFunction":
+            values = message.DESCRIPTOR.fields_by_name["op"].enum_type.values_by_number
+            return values[message.op].name not in _FIXED_VALUES
+        case "TypeCast":
+            return message.arg.a_const.sval.sval.strip().lower() in _CLOCK_WORDS
+        case "SetToDefault":
+            return True  # what the default is stands elsewhere
+        case _:
+            return False
+
+
+def _fields(column: Any) -> tuple[str, ...]:
+    """A ColumnRef's parts, with '*' for all columns."""
+    return tuple(part.string.sval if part.HasField("string") else ALL for part in column.fields)

@@ -1,0 +1,178 @@
+"""Proofs that a data statement ran, or that it did not. Pure.
+
+Each rests on what nothing else could have left: rows older than the attempt which the
+statement would have written, or rows that one transaction of the attempt wrote just as
+the statement gives them. Where none applies, the question stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.model import (
+    Effect,
+    FactKey,
+    Facts,
+    Nature,
+    Script,
+    Seen,
+    Statement,
+    Table,
+    Verb,
+    Window,
+)
+from sidecar.table_names import parts, same_table
+
+HIDES = frozenset({"trigger", "rule"})
+"""Kinds of facts that make a change of rows do more than its statement says."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowEvidence:
+    """What was read of the rows for one failed migration: `window` is None where ids are no use."""
+
+    window: Window | None = None
+    why_not: str = ""
+    seen: Mapping[int, Seen] = field(default_factory=dict)
+    ages: Mapping[FactKey, int] = field(default_factory=dict)
+    """Of catalog rows, as in `Marks`."""
+    keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """As `insert_keys` finds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How many statements ran: which of `candidates` is it.
+
+    `base` are the facts before the first statement, `live` those of now.
+    """
+
+    candidates: tuple[int, ...]
+    script: Script
+    effects: tuple[Effect, ...]
+    base: Facts
+    live: Facts
+
+    def between(self, low: int, high: int) -> tuple[Statement, ...]:
+        return self.script.statements[low:high]
+
+
+def did_not_run(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Why it is certain that the statement did not run, or ''."""
+    return _catalog_row_is_older(question, statement, rows) or _rows_are_older(statement, rows)
+
+
+def ran(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Why it is certain that the statement ran, or ''."""
+    return _catalog_row_is_new(question, statement, rows) or _rows_are_its_own(
+        question, statement, rows
+    )
+
+
+def _catalog_row_is_older(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """The statement makes or alters something whose catalog row nobody has written since."""
+    dated = _ages(question, statement, rows)
+    if rows.window and any(age > rows.window.oldest for age in dated.values()):
+        return f"it did not run: {next(iter(dated))} is older than the attempt"
+    return ""
+
+
+def _catalog_row_is_new(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Something was made or altered within the attempt, and it is the first that does it."""
+    dated = _ages(question, statement, rows)
+    low = question.candidates[0]
+    earlier = {c.key for effect in question.effects[low : statement.index - 1] for c in effect}
+    new = [key for key in dated if key not in earlier]
+    if rows.window and any(dated[key] < rows.window.oldest for key in new):
+        return f"it ran: {new[0]} was written within the attempt"
+    return ""
+
+
+def _ages(question: Question, statement: Statement, rows: RowEvidence) -> dict[FactKey, int]:
+    """Of the facts that the statement makes, alters or removes, and that are there now."""
+    keys = (change.key for change in question.effects[statement.index - 1])
+    return {key: rows.ages[key] for key in keys if key in rows.ages and key in question.live}
+
+
+def _rows_are_older(statement: Statement, rows: RowEvidence) -> str:
+    seen, change = rows.seen.get(statement.index), statement.change
+    if seen is None or change is None or rows.window is None:
+        return ""
+    if seen.older and not change.fleeting and not change.reads:
+        return f"it did not run: {seen.older} rows that it would change are older than the attempt"
+    if change.verb is Verb.INSERT and change.key is None and seen.picked and seen.fresh == 0:
+        return "it did not run: no row of its table was written during the attempt"
+    return ""
+
+
+def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    seen, change = rows.seen.get(statement.index), statement.change
+    if not (seen and change and rows.window and rows.window.sharp):
+        return ""
+    if (
+        change.verb is Verb.INSERT
+        and seen.matched is not None
+        and (
+            rows.window.bounded
+            or (seen.picked or 0) > 1
+            or statement.index in rows.keys
+            or is_made(question, change.table)
+        )
+    ):  # else it is one row, such as anybody may have written since
+        return "it ran: one transaction of the attempt wrote just the rows that it gives"
+    if change.verb is Verb.INSERT and seen.fresh and _alone_in_private(question, statement):
+        return "it ran: nothing else has ever written to the table, which the migration made"
+    if (
+        change.verb is Verb.UPDATE
+        and (seen.picked or 0) > 1
+        and (seen.older, seen.writers) == (0, 1)
+        and rows.window.bounded  # after a kill, others may have written them since
+        and not change.reads
+        and not change.fleeting
+        and change.picked_by.isdisjoint(change.writes)
+        and _first_open_writer(question, statement)
+    ):
+        return (
+            f"it ran: one transaction of the attempt wrote all {seen.picked} rows that it changes"
+        )
+    return ""
+
+
+def _first_open_writer(question: Question, statement: Statement) -> bool:
+    """Whether no other statement that may have run can have written to its table before it."""
+    before = question.between(question.candidates[0], statement.index - 1)
+    return all(
+        other.reach_known and not set(other.writes) & set(statement.writes)
+        for other in before
+        if other.nature is Nature.DATA
+    )
+
+
+def _alone_in_private(question: Question, statement: Statement) -> bool:
+    """Whether no other statement writes to its table, which this migration made itself."""
+    change = statement.change
+    if change is None or any(k.kind in HIDES for k in made(question)):
+        return False
+    if not is_made(question, change.table):
+        return False
+    others = [s for s in question.script.statements if s.index != statement.index]
+    return not any(
+        same_table(change.table, parts(name))
+        for other in others
+        if other.nature is Nature.DATA
+        for name in other.writes
+    ) and all(other.reach_known for other in others if other.nature is Nature.DATA)
+
+
+def is_made(question: Question, table: Table) -> bool:
+    """Whether this migration made the table, before the open statements."""
+    tables = (parts(key.identity) for key in made(question) if key.kind == "table")
+    return any(same_table(table, one) for one in tables)
+
+
+def made(question: Question) -> set[FactKey]:
+    """The facts that this migration brought into being before the open statements."""
+    effects = question.effects[: question.candidates[0]]
+    keys = {change.key for effect in effects for change in effect if change.after is not None}
+    return {key for key in keys if key not in question.base and key in question.live}

@@ -1,0 +1,104 @@
+"""SQL that counts what a data statement would do now, made from its own parse tree.
+
+Nothing is spelled by hand: the parts are those of the user's statement, turned back to text
+by PostgreSQL's own parser. The texts hold `model.COLUMNS` where the columns go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sidecar.model import COLUMNS
+from sidecar.statement_reach import type_name
+
+
+def quoted(identifier: str) -> str:
+    """An identifier in quotes, whatever it is."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def rows_picked(node: Any, sources: Iterable[Any]) -> str:
+    """A SELECT of the rows which an UPDATE or DELETE picks; of all rows of a bare table."""
+    select = _select()
+    select.target_list.add().res_target.val.column_ref.fields.add().string.sval = COLUMNS
+    relation = node if type_name(node) == "RangeVar" else node.relation
+    select.from_clause.add().range_var.CopyFrom(relation)
+    for source in sources:
+        select.from_clause.add().CopyFrom(source)
+    if relation is not node:
+        select.where_clause.CopyFrom(node.where_clause)
+        if node.HasField("with_clause"):
+            select.with_clause.CopyFrom(node.with_clause)
+    return _text(select)
+
+
+def same_as_set(targets: Sequence[Any], alias: str) -> str:
+    """The condition that a picked row would get another value; '' where it cannot be said."""
+    conditions = []
+    for target in targets:
+        if target.val.WhichOneof("node") in {"multi_assign_ref", "set_to_default"}:
+            return ""
+        select = _select()
+        select.target_list.add().res_target.val.CopyFrom(target.val)
+        value = _text(select).removeprefix("SELECT ")
+        conditions.append(f"{quoted(alias)}.{quoted(target.name)} IS DISTINCT FROM ({value})")
+    return " OR ".join(conditions)
+
+
+def rows_given(node: Any, columns: Sequence[str]) -> str:
+    """A SELECT of the rows which an INSERT gives, in the types of its table.
+
+    A row without values, a DEFAULT for the whole row, gives ''.
+    """
+    if not node.HasField("select_stmt"):
+        return ""
+    wanted = ", ".join(map(quoted, columns)) or "*"
+    bare = _select()
+    bare.target_list.add().res_target.val.column_ref.fields.add().string.sval = COLUMNS
+    bare.from_clause.add().range_var.CopyFrom(node.relation)
+    bare.from_clause[0].range_var.ClearField("alias")
+    types = _text(bare).replace(COLUMNS, wanted, 1) + " WHERE false"
+    parts = [f"({_text(part)})" for part in _queries(node.select_stmt.select_stmt)]
+    given = " UNION ALL ".join([types, *parts])
+    return f"{_with(node)}SELECT {COLUMNS} FROM ({given}) AS given"  # noqa: S608 (parser's text)
+
+
+def _queries(query: Any) -> Iterable[Any]:
+    """The query itself; of VALUES each row as a query, so that its constants take types."""
+    if not query.values_lists:
+        yield query
+    for row in query.values_lists:
+        select = _select()
+        for item in row.list.items:
+            value = select.target_list.add().res_target.val
+            if item.HasField("set_to_default"):
+                value.a_const.isnull = True  # such a column is never compared
+            else:
+                value.CopyFrom(item)
+        yield select
+
+
+def _with(node: Any) -> str:
+    if not node.HasField("with_clause"):
+        return ""
+    select = _select()
+    select.target_list.add().res_target.val.column_ref.fields.add().string.sval = COLUMNS
+    select.with_clause.CopyFrom(node.with_clause)
+    return _text(select).removesuffix(f"SELECT {COLUMNS}")
+
+
+def _select() -> Any:
+    from postgast import pg_query_pb2
+
+    return pg_query_pb2.SelectStmt(
+        limit_option=pg_query_pb2.LIMIT_OPTION_DEFAULT, op=pg_query_pb2.SETOP_NONE
+    )
+
+
+def _text(select: Any) -> str:
+    from postgast import deparse, pg_query_pb2
+
+    tree = pg_query_pb2.ParseResult()
+    tree.stmts.add().stmt.select_stmt.CopyFrom(select)
+    return str(deparse(tree))

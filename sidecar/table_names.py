@@ -1,0 +1,39 @@
+"""Tables by name, as a script writes them and as facts spell them, and their keys. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sidecar.model import Facts, Table
+
+_KEY = re.compile(
+    r"(?:PRIMARY KEY|UNIQUE) \(([^()]*)\)|CREATE UNIQUE INDEX .* USING btree \(([^()]*)\)$"
+)
+_PART = re.compile(r'"(?:[^"]|"")*"|[^".]+')
+
+
+def same_table(one: Table, other: Table) -> bool:
+    """Whether both names can mean the same table; one may lack its schema."""
+    return bool(one) and one[-min(len(one), len(other)) :] == other[-min(len(one), len(other)) :]
+
+
+def parts(name: str) -> Table:
+    """A dotted name's identifiers, unquoted."""
+    return tuple(
+        part[1:-1].replace('""', '"') if part.startswith('"') else part
+        for part in _PART.findall(name)
+    )
+
+
+def unique_keys(table: Table, facts: Facts) -> Iterator[tuple[str, ...]]:
+    """The columns, unquoted, of each primary key, unique constraint and index of a table."""
+    for key, definition in sorted(facts.items()):
+        if key.kind in {"constraint", "index"} and same_table(table, parts(key.on)):
+            found = _KEY.match(definition)
+            if found:
+                yield tuple(_column(name) for name in (found[1] or found[2]).split(", "))
+
+
+def _column(name: str) -> str:
+    return (parts(name) or ("",))[0]

@@ -1,0 +1,240 @@
+"""Data statements, which leave no trace in the catalog: known from the rows, or left alone.
+
+Each script is stopped after each statement, by a kill (nothing logged) and by an error (the
+log closes the attempt). It ends as a clean run leaves it, or untouched; what is refused is
+listed with the words of the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar import app
+from sidecar.demo import SCHEMA
+from sidecar.model import OutcomeName
+from sidecar.script import parse
+from tests import incident
+from tests.command import said
+from tests.incident import BEFORE, Migration, Mode
+from tests.postgres import Database, Server, fresh_database
+from tests.running import settings
+
+LEDGER = f"{SCHEMA}._prisma_migrations"
+
+ROWS = """
+INSERT INTO momentum.mm_board (id, name, created_at)
+VALUES ('b1', 'Platform', '2025-12-01'), ('b2', 'On call', '2025-12-02');
+INSERT INTO momentum.mm_issue (board_id, title)
+SELECT 'b' || 1 + n % 2, 'issue ' || n FROM generate_series(1, 4) n;
+"""
+
+SHAPES = {
+    "backfill of a new column": """
+ALTER TABLE "mm_issue" ADD COLUMN "slug" TEXT;
+UPDATE "mm_issue" SET "slug" = 'issue-' || "id" WHERE "slug" IS NULL;
+ALTER TABLE "mm_issue" ALTER COLUMN "slug" SET NOT NULL;
+""",
+    "data first": """
+UPDATE "mm_issue" SET "title" = 'none' WHERE "title" IS NULL OR "title" = 'issue 1';
+ALTER TABLE "mm_issue" ADD COLUMN "seen" BOOLEAN;
+""",
+    "data only": """
+UPDATE "mm_issue" SET "title" = upper("title");
+""",
+    "counter": """
+ALTER TABLE "mm_issue" ADD COLUMN "n" INTEGER NOT NULL DEFAULT 0;
+UPDATE "mm_issue" SET "id" = "id" + 1000;
+ALTER TABLE "mm_issue" ADD COLUMN "m" INTEGER;
+""",
+    "values mapped in turn": """
+ALTER TABLE "mm_issue" ADD COLUMN "old" TEXT;
+UPDATE "mm_issue" SET "title" = 'A' WHERE "title" = 'issue 1';
+UPDATE "mm_issue" SET "title" = 'B' WHERE "title" = 'issue 2';
+UPDATE "mm_issue" SET "title" = 'C' WHERE "title" IN ('issue 3', 'issue 4');
+ALTER TABLE "mm_issue" DROP COLUMN "old";
+""",
+    "swap": """
+ALTER TABLE "mm_issue" ADD COLUMN "old" TEXT;
+UPDATE "mm_issue" SET "title" = 'issue 9' WHERE "title" = 'issue 2';
+UPDATE "mm_issue" SET "title" = 'issue 2' WHERE "title" = 'issue 1';
+ALTER TABLE "mm_issue" DROP COLUMN "old";
+""",
+    "rows moved to a table of its own": """
+CREATE TABLE "label" ("id" SERIAL PRIMARY KEY, "issue_id" INTEGER NOT NULL, "text" TEXT NOT NULL);
+INSERT INTO "label" ("issue_id", "text") SELECT "id", "title" FROM "mm_issue" ORDER BY "id";
+ALTER TABLE "mm_issue" DROP COLUMN "title";
+""",
+    "two inserts into a table of its own": """
+CREATE TABLE "kind" ("name" TEXT PRIMARY KEY, "rank" INTEGER NOT NULL);
+INSERT INTO "kind" ("name", "rank") VALUES ('bug', 1), ('wish', 2);
+INSERT INTO "kind" ("name", "rank") VALUES ('chore', 3);
+ALTER TABLE "mm_issue" ADD COLUMN "kind" TEXT REFERENCES "kind" ("name");
+UPDATE "mm_issue" SET "kind" = 'bug';
+""",
+    "insert into an old table": """
+ALTER TABLE "mm_board" ADD COLUMN "home" BOOLEAN;
+INSERT INTO "mm_board" ("id", "name", "created_at") VALUES ('b3', 'Inbox', '2025-12-03');
+ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
+""",
+    "insert without a key": """
+INSERT INTO "mm_issue" ("board_id", "title") VALUES ('b1', 'welcome');
+ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
+INSERT INTO "mm_issue" ("board_id", "title") VALUES ('b2', 'welcome');
+""",
+    "insert unless there": """
+INSERT INTO "mm_board" ("id", "name", "created_at")
+  VALUES ('b2', 'x', '2025-12-03'), ('b4', 'y', '2025-12-03') ON CONFLICT ("id") DO NOTHING;
+ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
+""",
+    "insert guarded by a query": """
+ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
+INSERT INTO "mm_board" ("id", "name", "created_at") SELECT 'b5', 'z', '2025-12-03'
+  WHERE NOT EXISTS (SELECT FROM "mm_board" WHERE "id" = 'b5');
+""",
+    "joined update": """
+ALTER TABLE "mm_issue" ADD COLUMN "board" TEXT;
+UPDATE "mm_issue" AS i SET "board" = b."name" FROM "mm_board" AS b WHERE b."id" = i."board_id";
+ALTER TABLE "mm_issue" ALTER COLUMN "board" SET NOT NULL;
+""",
+    "rows removed": """
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+DELETE FROM "mm_issue" WHERE "title" = 'issue 3';
+ALTER TABLE "mm_issue" DROP COLUMN "x";
+""",
+    "all rows removed": """
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+TRUNCATE "mm_issue";
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "anonymous block": """
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+DO $$ BEGIN UPDATE "mm_issue" SET "title" = "title" || '!'; END $$;
+ALTER TABLE "mm_issue" DROP COLUMN "x";
+""",
+    "check before it begins": """
+DO $$ BEGIN IF EXISTS (SELECT FROM "mm_issue" WHERE "title" IS NULL) THEN RAISE EXCEPTION 'no';
+  END IF; END $$;
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+""",
+    "counter set": """
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+SELECT setval('mm_issue_id_seq', (SELECT max("id") FROM "mm_issue"));
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "block of data": """
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+BEGIN;
+UPDATE "mm_issue" SET "title" = "title" || '!';
+INSERT INTO "mm_board" ("id", "name", "created_at") VALUES ('b6', 'q', '2025-12-03');
+COMMIT;
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "rows merged": """
+CREATE TABLE "tag" ("board" TEXT PRIMARY KEY, "n" INTEGER NOT NULL);
+INSERT INTO "tag" SELECT "board_id", count(*) FROM "mm_issue" GROUP BY 1;
+UPDATE "tag" SET "n" = "n" * 10;
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+}
+
+OPEN = "neither the catalog nor the rows show whether these statements ran: "
+KILLED, ERROR = Mode.KILLED, Mode.ERROR_LOGGED
+
+REFUSED = {
+    # After a kill somebody else may have written all these rows since; twice is not once.
+    ("counter", 2, KILLED): OPEN + "2 (line 2, UPDATE)",
+    ("rows merged", 3, KILLED): OPEN + "2 (line 2, INSERT), 3 (line 3, UPDATE)",
+    ("rows merged", 3, ERROR): OPEN + "2 (line 2, INSERT), 3 (line 3, UPDATE)",
+    # `b -> c` then `a -> b`: what is a `b` now may have been an `a`.
+    ("swap", 3, KILLED): OPEN + "2 (line 2, UPDATE), 3 (line 3, UPDATE)",
+    ("swap", 3, ERROR): OPEN + "2 (line 2, UPDATE), 3 (line 3, UPDATE)",
+    # Nothing visible before it opens the window, and such rows may be anybody's.
+    ("insert without a key", 0, ERROR): OPEN + "1 (line 1, INSERT)",
+    ("insert without a key", 1, ERROR): OPEN + "1 (line 1, INSERT)",
+    # One row, such as the application may have written since.
+    ("insert without a key", 1, KILLED): OPEN + "1 (line 1, INSERT)",
+    ("insert without a key", 3, KILLED): OPEN + "3 (line 3, INSERT)",
+    # A column that came and went leaves no fact, and the rows show only one end.
+    ("swap", 4, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    ("values mapped in turn", 5, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    ("rows removed", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    ("anonymous block", 0, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    ("anonymous block", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    # A block is not looked into: rows were written, and by whom is not known.
+    ("anonymous block", 2, KILLED): OPEN + "2 (line 2, DO)",
+    ("anonymous block", 2, ERROR): OPEN + "2 (line 2, DO)",
+}
+"""States that are left to a person, by shape, statements and mode, with words of the reason."""
+
+
+def _migration(shape: str) -> Migration:
+    return Migration("20251220100000_" + shape.replace(" ", "_").lower(), SHAPES[shape].lstrip())
+
+
+def _states() -> Iterator[tuple[str, int, Mode]]:
+    for shape in SHAPES:
+        script = parse(_migration(shape).sql)
+        for k in script.boundaries:
+            yield shape, k, Mode.KILLED
+            if k < len(script.statements):
+                yield shape, k, Mode.ERROR_LOGGED
+
+
+@pytest.fixture(scope="session")
+def clean_dump() -> Callable[[Server, str], str]:
+    """The dump of a clean run of the shape, made once for each server."""
+    dumps: dict[tuple[int, str], str] = {}
+
+    def dump(server: Server, shape: str) -> str:
+        if (server.port, shape) not in dumps:
+            with fresh_database(server) as database:
+                with database.connect() as connection:
+                    incident.clean_run(connection, BEFORE)
+                    database.execute(ROWS)
+                    incident.run(connection, _migration(shape).sql, SCHEMA)
+                dumps[server.port, shape] = database.dump(exclude_tables=(LEDGER,))
+        return dumps[server.port, shape]
+
+    return dump
+
+
+@pytest.mark.parametrize(("shape", "statements", "mode"), list(_states()))
+def test_repaired_exactly_or_left_alone(
+    latest_database: Database,
+    clean_dump: Callable[[Server, str], str],
+    tmp_path: Path,
+    shape: str,
+    statements: int,
+    mode: Mode,
+) -> None:
+    """A script with data statements ends as a clean run leaves it, or untouched with a reason."""
+    database, failed = latest_database, _migration(shape)
+    folder = incident.write_migrations(tmp_path / "migrations", (*BEFORE, failed))
+    _leave(database, failed, statements, mode)
+    before = database.dump()
+    done = said(app.run, settings(database, folder, SIDECAR_POLICY="forward"))
+    assert done.outcome is not None, done.what
+    reason = REFUSED.get((shape, statements, mode))
+    if reason is None:
+        assert (done.code, done.outcome.name) == (0, OutcomeName.REPAIRED), done.what
+        after = database.dump(exclude_tables=(LEDGER,))
+        assert after == clean_dump(database.server, shape)
+    else:
+        assert (done.code, done.outcome.name) == (3, OutcomeName.HALTED)
+        assert reason in done.what
+        assert database.dump() == before
+
+
+def _leave(database: Database, failed: Migration, statements: int, mode: Mode) -> None:
+    with database.connect() as connection:
+        incident.clean_run(connection, BEFORE)
+        database.execute(ROWS)
+        row = incident.start(connection, failed)
+        for statement in parse(failed.sql).statements[:statements]:
+            incident.run(connection, statement.sql, SCHEMA)
+        if mode is Mode.ERROR_LOGGED:
+            log = incident.native_log(failed.name, "57014", incident.CANCELLED)
+            incident.log_error(connection, row, log)
