@@ -15,7 +15,7 @@ from sidecar.dsn import Target
 from sidecar.errors import ConfigError
 from sidecar.given import Given
 from sidecar.inputs import Inputs, ReadText, collect
-from sidecar.model import Action, FindingName, Policy
+from sidecar.model import Action, DataStatements, FindingName, Policy
 from sidecar.settings import (
     SETTINGS,
     HelpEntry,
@@ -39,7 +39,9 @@ __all__ = [
     "load",
 ]
 
-_COMPOSED = {"database_url", "direct_url", "shadow_database_url", "config", "policy", "policy_file"}
+_COMPOSED = frozenset(
+    "config data_statements database_url direct_url policy policy_file shadow_database_url".split()
+)
 _ON = {key_of_finding(finding): finding for finding in FindingName}
 """With these, the settings that are no field of `Config` by their own name."""
 
@@ -119,7 +121,11 @@ def effective(
         EffectiveSetting(f'migrations."{name}"', given.text, given.source)
         for name, given in inputs.migrations.items()
     )
-    return (*settings, *migrations)
+    data = (
+        EffectiveSetting(f'migrations."{name}".data_statements', given.text, given.source)
+        for name, given in inputs.data_statements.items()
+    )
+    return (*settings, *migrations, *data)
 
 
 def _effective(
@@ -152,6 +158,8 @@ def _values(inputs: Inputs) -> tuple[Mapping[str, Any], list[str]]:
     }
     for given in inputs.migrations.values():
         _value(choice(Action), given, mistakes=mistakes)
+    for given in inputs.data_statements.values():
+        _value(choice(DataStatements), given, mistakes=mistakes)
     if values["shadow"] == "url" and "shadow_database_url" not in inputs.given:
         name = inputs.given["shadow"].name
         mistakes.append(f"{name}: 'url' needs SHADOW_DATABASE_URL, which is not set")
@@ -175,6 +183,10 @@ def _config(values: Mapping[str, Any], inputs: Inputs) -> Config:
         values["policy"],
         by_finding={name: values[key] for key, name in _ON.items() if values.get(key)},
         by_migration={name: Action(given.text) for name, given in inputs.migrations.items()},
+        data_statements=DataStatements(values["data_statements"]),
+        data_statements_of={
+            name: DataStatements(given.text) for name, given in inputs.data_statements.items()
+        },
     )
     return Config(
         target=values["direct_url"] or backend,

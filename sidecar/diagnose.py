@@ -21,6 +21,7 @@ from sidecar.model import (
     Finding,
     FindingName,
     LedgerRow,
+    MigrationName,
     Nature,
     Replay,
     Script,
@@ -239,18 +240,31 @@ def _among(case: Case, left: tuple[int, ...], found: list[Evidence]) -> Finding:
         found.extend(shown)
     if len(left) == 1:
         return _known(case, left[0], found)
-    return undetermined(case.row, _open_question(case, left), tuple(found), left)
+    open_ = undetermined(case.row, _open_question(case, left), tuple(found), left)
+    return replace(open_, only_data_open=_differ_in_rows(case, left))
+
+
+def _differ_in_rows(case: Case, left: tuple[int, ...]) -> bool:
+    """Whether between any two of these numbers nothing but rows can have changed."""
+    effects = case.replay.effects[left[0] : left[-1]]
+    return not any(effects)
 
 
 def _known(case: Case, applied: int, found: list[Evidence]) -> Finding:
-    total = len(case.script.statements)
-    if applied == total:
+    return known(case.row.migration_name, case.script, applied, tuple(found))
+
+
+def known(
+    migration: MigrationName, script: Script, applied: int, found: tuple[Evidence, ...]
+) -> Finding:
+    """The finding that exactly the first `applied` statements took effect."""
+    if applied == len(script.statements):
         name = FindingName.FULLY_APPLIED
     elif applied == 0:
         name = FindingName.NOTHING_APPLIED
     else:
         name = FindingName.PARTLY_APPLIED
-    return Finding(name, case.row.migration_name, tuple(found), applied=applied)
+    return Finding(name, migration, found, applied=applied)
 
 
 def _catalog_says(case: Case, matches: tuple[int, ...]) -> str:

@@ -30,7 +30,7 @@ _INJECTED = (
 
 
 class Inputs(NamedTuple):
-    """The text that counts for each setting by key, and each migration's action.
+    """The text that counts for each setting by key, and what is said of single migrations.
 
     A setting without text is left out; one whose text could not be had is '', and `mistakes`
     says why.
@@ -38,6 +38,7 @@ class Inputs(NamedTuple):
 
     given: Mapping[str, Given]
     migrations: Mapping[MigrationName, Given]
+    data_statements: Mapping[MigrationName, Given]
     mistakes: tuple[str, ...]
 
 
@@ -57,7 +58,7 @@ def collect(
         text = _choose(setting, layers, read_text=read_text, mistakes=mistakes)
         if text is not None:
             given[setting.key] = text
-    return Inputs(given, content.migrations, tuple(mistakes))
+    return Inputs(given, content.migrations, content.data_statements, tuple(mistakes))
 
 
 def _flag_layer(flags: Mapping[str, str | None], *, mistakes: list[str]) -> dict[str, Given]:
@@ -93,7 +94,7 @@ def _file_content(
     outer: tuple[Layer, ...], *, read_text: ReadText, mistakes: list[str]
 ) -> FileContent:
     """What the main file and the policy file give together; the main one may name the other."""
-    content = FileContent({}, {})
+    content = FileContent({}, {}, {})
     settings = {key for key, _ in input_names()} - {"config"}
     for key, keys in (("config", settings), ("policy_file", set[str]())):
         given = _first((*outer, content.settings), key)

@@ -402,6 +402,8 @@ class Finding:
     differences: tuple[Difference, ...] = ()
     missing: tuple[str, ...] = ()
     """For `undetermined`: what evidence is missing and how to give it."""
+    only_data_open: bool = False
+    """For `undetermined`: nothing is contradictory; only which data statements ran is open."""
 
 
 # --- policy and plan -------------------------------------------------------------
@@ -423,6 +425,14 @@ class Preset(StrEnum):
     OBSERVE = "observe"
 
 
+class DataStatements(StrEnum):
+    """What to take for true where nothing shows whether data statements ran."""
+
+    HALT = "halt"
+    ASSUME_NOT_RUN = "assume-not-run"
+    ASSUME_RUN = "assume-run"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Which action is allowed for which finding; migrations can be named one by one."""
@@ -430,6 +440,8 @@ class Policy:
     preset: Preset
     by_finding: Mapping[FindingName, Action] = field(default_factory=dict)
     by_migration: Mapping[MigrationName, Action] = field(default_factory=dict)
+    data_statements: DataStatements = DataStatements.HALT
+    data_statements_of: Mapping[MigrationName, DataStatements] = field(default_factory=dict)
 
 
 class StepKind(StrEnum):

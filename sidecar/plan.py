@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sidecar import __version__, evidence, mark, refusal, remains
-from sidecar.diagnose import State, restrict, touched_states
+from sidecar.diagnose import State, known, restrict, touched_states
 from sidecar.model import (
     Action,
+    DataStatements,
     Decision,
+    Evidence,
     Facts,
     Finding,
     Ledger,
@@ -32,7 +34,7 @@ from sidecar.model import (
     StepKind,
 )
 from sidecar.obstacles import obstacle
-from sidecar.policy import action_for
+from sidecar.policy import action_for, assumption_for
 from sidecar.steps import Work, segments
 from sidecar.undo import literal, undo
 
@@ -62,6 +64,7 @@ class Situation:
 
 def decide(situation: Situation, policy: Policy) -> Decision:
     """The plan that the policy allows for this finding, or why there is none."""
+    situation = _assumed(situation, policy)
     finding = situation.finding
     action = action_for(policy, finding.name, finding.migration)
     if action is Action.HALT:
@@ -83,6 +86,19 @@ def decide(situation: Situation, policy: Policy) -> Decision:
             return _rebuild(situation)
         case _:
             assert_never(action)
+
+
+def _assumed(situation: Situation, policy: Policy) -> Situation:
+    """Where only data statements are open: as if it were known what the policy assumes of them."""
+    finding, script = situation.finding, situation.script
+    assumption = assumption_for(policy, finding.migration)
+    if not finding.only_data_open or script is None or assumption is DataStatements.HALT:
+        return situation
+    ran = assumption is DataStatements.ASSUME_RUN
+    applied = finding.candidates[-1] if ran else finding.candidates[0]
+    said = Evidence("policy", f"data_statements is {assumption}: {applied} statements ran")
+    found = known(finding.migration, script, applied, (*finding.evidence, said))
+    return replace(situation, finding=found)
 
 
 def _rebuild(situation: Situation) -> Decision:

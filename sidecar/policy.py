@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sidecar.model import Action, FindingName, MigrationName, Policy, Preset
+from sidecar.model import Action, DataStatements, FindingName, MigrationName, Policy, Preset
 
-__all__ = ["PRESETS", "SOUND", "action_for"]
+__all__ = ["PRESETS", "SOUND", "action_for", "assumption_for"]
 
 SOUND: Mapping[FindingName, frozenset[Action]] = MappingProxyType(
     {
@@ -83,3 +83,13 @@ def action_for(policy: Policy, finding_name: FindingName, migration: MigrationNa
     by_finding = policy.by_finding.get(finding_name, by_preset)
     chosen = policy.by_migration.get(migration, by_finding)
     return chosen if chosen in SOUND[finding_name] else Action.HALT
+
+
+def assumption_for(policy: Policy, migration: MigrationName) -> DataStatements:
+    """What somebody who knows has said of data statements that nothing shows; never of `observe`.
+
+    The migration's own word counts before the general one.
+    """
+    if policy.preset is Preset.OBSERVE:
+        return DataStatements.HALT
+    return policy.data_statements_of.get(migration, policy.data_statements)

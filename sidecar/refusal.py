@@ -69,6 +69,14 @@ def _next_steps(finding: Finding) -> tuple[str, ...]:
             )
         case FindingName.FULLY_APPLIED:
             return (f"migration-sidecar resolve --applied {name}",)
+        case FindingName.UNDETERMINED if finding.only_data_open:
+            return (
+                "If you know that these statements did not run:",
+                "SIDECAR_DATA_STATEMENTS=assume-not-run migration-sidecar run",
+                "If you know that they did:",
+                "SIDECAR_DATA_STATEMENTS=assume-run migration-sidecar run",
+                *_by_hand(finding),
+            )
         case FindingName.DIVERGED | FindingName.UNDETERMINED:
             return ("migration-sidecar status", *_by_hand(finding))
         case FindingName.SCRIPT_MISSING:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 from sidecar import dsn
 from sidecar.errors import ConfigError
 from sidecar.given import shown
-from sidecar.model import Action, FindingName, Preset
+from sidecar.model import Action, DataStatements, FindingName, Preset
 from sidecar.policy import SOUND
 
 __all__ = [
@@ -206,6 +206,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("policy_file", "SIDECAR_POLICY_FILE", None, "PATH", _text, _FIND,
             'A TOML file: [findings] NAME = ACTION, [migrations."NAME"] action = ACTION.'),
     *(_on(finding) for finding in FindingName if finding is not FindingName.RUNNING),
+    _one_of("data_statements", "halt", DataStatements, _FIND,
+            "Where nothing shows whether data statements ran: what you know of them."),
     Setting("approve", "SIDECAR_APPROVE", None, "FINGERPRINT", _text, _REPAIR,
             "Carry out only the plan with this fingerprint, as `plan` printed it."),
     _one_of("shadow", "auto", get_args(Shadow), _FIND,

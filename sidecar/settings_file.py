@@ -9,6 +9,7 @@ The main file may hold all of it, a policy file the two tables only:
 
     [migrations."20251208175358_add_scheduled_issues"]
     action = "resume"
+    data_statements = "assume-not-run"
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ Key = TypeVar("Key", bound=str)
 
 
 class FileContent(NamedTuple):
-    """Settings by key (`on_partly_applied` for a finding's action), actions by migration."""
+    """Settings by key (`on_partly_applied` for a finding's action).
+
+    And by migration its action, and what to assume of its data statements.
+    """
 
     settings: dict[str, Given]
     migrations: dict[MigrationName, Given]
+    data_statements: dict[MigrationName, Given]
 
 
 def add_file(
@@ -104,9 +109,10 @@ def _add_findings(content: FileContent, value: object, *, path: str, mistakes: l
 def _add_migrations(content: FileContent, value: object, *, path: str, mistakes: list[str]) -> None:
     for name, table in _table(value, name=f"{path} migrations", mistakes=mistakes):
         where = f'{path} migrations."{name}"'
-        for key, action in _table(table, name=where, mistakes=mistakes):
-            if key != "action":
-                mistakes.append(f"{where}: {unknown('key', key, ('action',))}")
+        into = {"action": content.migrations, "data_statements": content.data_statements}
+        for key, value_of_key in _table(table, name=where, mistakes=mistakes):
+            if key not in into:
+                mistakes.append(f"{where}: {unknown('key', key, into)}")
                 continue
-            given = _given(action, name=f"{where}.action", mistakes=mistakes)
-            _put(content.migrations, MigrationName(name), given, mistakes=mistakes)
+            given = _given(value_of_key, name=f"{where}.{key}", mistakes=mistakes)
+            _put(into[key], MigrationName(name), given, mistakes=mistakes)

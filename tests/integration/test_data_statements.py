@@ -228,6 +228,35 @@ def test_repaired_exactly_or_left_alone(
         assert database.dump() == before
 
 
+@pytest.mark.parametrize(
+    ("shape", "statements", "mode", "known"),
+    [
+        ("counter", 2, KILLED, "assume-run"),
+        ("insert without a key", 0, ERROR, "assume-not-run"),
+        ("insert without a key", 1, ERROR, "assume-run"),
+        ("swap", 3, KILLED, "assume-run"),
+    ],
+)
+def test_what_a_person_knows_settles_the_rest(
+    latest_database: Database,
+    clean_dump: Callable[[Server, str], str],
+    tmp_path: Path,
+    shape: str,
+    statements: int,
+    mode: Mode,
+    known: str,
+) -> None:
+    """SIDECAR_DATA_STATEMENTS says what nothing shows; the audit says on whose word it rests."""
+    database, failed = latest_database, _migration(shape)
+    folder = incident.write_migrations(tmp_path / "migrations", (*BEFORE, failed))
+    _leave(database, failed, statements, mode)
+    done = said(app.run, settings(database, folder, SIDECAR_DATA_STATEMENTS=known))
+    assert done.code == 0, done.what
+    assert database.dump(exclude_tables=(LEDGER,)) == clean_dump(database.server, shape)
+    logs = f"SELECT logs FROM {LEDGER} WHERE finished_at IS NOT NULL ORDER BY started_at DESC"
+    assert f"policy: data_statements is {known}" in database.execute(logs)[0][0]
+
+
 def _leave(database: Database, failed: Migration, statements: int, mode: Mode) -> None:
     with database.connect() as connection:
         incident.clean_run(connection, BEFORE)

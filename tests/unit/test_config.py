@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.config import effective, load
 from sidecar.dsn import parse
 from sidecar.errors import ConfigError
-from sidecar.model import Action, FindingName, Policy, Preset
+from sidecar.model import Action, DataStatements, FindingName, Policy, Preset
 from sidecar.settings import SETTINGS, Setting
 from tests.settings import ENVIRON, URL, Files, Flags, loaded, mistakes, shown
 
@@ -30,6 +30,7 @@ THREE = {
     "on_diverged": ("rebuild", "halt", "rebuild"),
     "on_undetermined": ("halt", "halt", "halt"),
     "on_script_missing": ("halt", "halt", "halt"),
+    "data_statements": ("assume-run", "assume-not-run", "assume-run"),
     "approve": ("flag", "env", "file"),
     "shadow": ("server", "embedded", "none"),
     "wait_timeout": ("1s", "2s", "3s"),
@@ -92,6 +93,8 @@ def test_what_is_shown_is_what_is_used(setting: Setting) -> None:
             assert config.target == value != config.backend_target
         case "shadow_database_url":
             assert config.shadow_target == value
+        case "data_statements":
+            assert config.policy.data_statements == value
         case "policy":
             assert config.policy == Policy(Preset.OBSERVE)
         case key if key.startswith("on_"):
@@ -139,6 +142,19 @@ def test_a_policy_of_several_sources_is_one_value() -> None:
     """Preset and exceptions come together from wherever each was given."""
     policy = loaded({"policy": "rebuild"}, ENVIRON | {"SIDECAR_ON_DIVERGED": "halt"}).policy
     assert policy == Policy(Preset.REBUILD, {FindingName.DIVERGED: Action.HALT})
+
+
+def test_what_is_known_of_data_statements_is_said_for_all_or_for_one_migration() -> None:
+    """A migration's own word in a file stands beside the general one."""
+    files = {"p.toml": '[migrations.a]\ndata_statements = "assume-run"'}
+    policy = loaded(environ=ENVIRON | {"SIDECAR_POLICY_FILE": "p.toml"}, files=files).policy
+    assert policy.data_statements is DataStatements.HALT
+    assert policy.data_statements_of == {"a": DataStatements.ASSUME_RUN}
+    found = mistakes({"config": "c.toml"}, files={"c.toml": '[migrations.a]\ndata_statements="no"'})
+    assert found == (
+        "c.toml migrations.\"a\".data_statements: 'no' is not one of: halt, assume-not-run,"
+        " assume-run",
+    )
 
 
 # --- mistakes ----------------------------------------------------------------------
