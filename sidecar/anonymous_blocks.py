@@ -26,6 +26,9 @@ _OPAQUE = frozenset(
 _CHANGES_THE_CATALOG = re.compile(
     r"\s*(ALTER|COMMENT|CREATE|DROP|GRANT|REVOKE)\b[^;]*;?\s*$", re.IGNORECASE
 )
+_MOVES_VALUES = re.compile(r";\s*\S|\bRESTART\b|\bTYPE\b.*\bUSING\b", re.IGNORECASE | re.DOTALL)
+"""In a text put together: more statements, a counter set, or a column computed anew."""
+
 _CATALOGS = ("pg_catalog", "information_schema")
 _STATEMENT, _ASSIGNMENT = 0, 3
 """PL/pgSQL's ways to parse a query text (`RawParseMode` in PostgreSQL's parser/parser.h)."""
@@ -55,6 +58,8 @@ def block(tree: Any, parse: Parse) -> Block:
     found = [traits(part, words=_words(part)) for part in parts]
     if not all(one.reach_known and not one.forbidden and not one.solo for one in found):
         return UNKNOWN
+    if any(map(_computes_anew, parts)):
+        return UNKNOWN
     natures = {one.nature for one in found}
     writes = tuple(dict.fromkeys(name for one in found for name in one.writes))
     if Nature.DATA in natures:
@@ -77,6 +82,13 @@ def _mixed(parts: list[Any], writes: tuple[Name, ...]) -> RowChange | None:
 
 
 _REMOVES = frozenset({"DeleteStmt", "MergeStmt", "TruncateStmt"})
+
+
+def _computes_anew(part: Any) -> bool:
+    """ALTER COLUMN TYPE ... USING: if the type stays, no fact shows that the rows changed."""
+    return type_name(part) == "AlterTableStmt" and any(
+        type_name(m) == "ColumnDef" and m.HasField("raw_default") for m in walk(part)
+    )
 
 
 def _reads_rows(parts: list[Any]) -> bool:
@@ -104,8 +116,10 @@ def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:
 def _parts(name: str, value: Any, parse: Parse) -> Iterator[Any]:
     """The statements that a node runs; those of a dynamic one as far as its text is constant."""
     if name in _DYNAMIC:
-        text = _leading_text(parse("SELECT " + value["query"]["PLpgSQL_expr"]["query"]))
-        if not _CHANGES_THE_CATALOG.match(text):
+        tree = parse("SELECT " + value["query"]["PLpgSQL_expr"]["query"])
+        constants = " ".join(m.sval.sval for m in walk(tree) if type_name(m) == "A_Const")
+        text = _leading_text(tree)
+        if not _CHANGES_THE_CATALOG.match(text) or _MOVES_VALUES.search(constants):
             raise ValueError(text)
         yield parse("COMMENT ON SCHEMA pg_catalog IS NULL")  # stands for any such change
     elif name == "PLpgSQL_expr":

@@ -6,6 +6,7 @@ The commands that only read take the same way and stop before carrying out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from sidecar.model import (
     Refusal,
 )
 from sidecar.opening import Opened, World, opened, own_session, ready, waited_lock
+from sidecar.tries import Patience
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -44,22 +46,27 @@ def run(config: Config, world: World) -> Outcome:
     """Wait, find, repair under the policy, prove; the outcome says whether to start.
 
     A lost connection loses nothing: no progress is kept but in the database, so the whole
-    way is taken again until the time to wait is over. Raises `SidecarError` where no
-    outcome could be reached, and passes signals through.
+    way is taken again, as long as a repair may be tried without getting further. Raises
+    `SidecarError` where no outcome could be reached, and passes signals through.
     """
-    deadline = world.clock() + config.wait_timeout_s
+    patience = Patience(config.repair_timeout_s)
+    found: list[Ledger | None] = []
+    before: list[Ledger | None] = []
     while True:
         try:
-            return _run_once(config, world)
+            return _run_once(config, world, found.append)
         except ConnectionLostError as error:
-            if world.clock() >= deadline:
+            if patience.is_over(world.clock(), progress=found[-1:] != before):
                 raise
+            before = found[-1:]
             world.log.warning("starting over", cause=error.what)
             world.sleep(_PAUSE_S)
 
 
-def _run_once(config: Config, world: World) -> Outcome:
+def _run_once(config: Config, world: World, found: Callable[[Ledger | None], None]) -> Outcome:
+    """Take the whole way once; `found` is told the ledger at its beginning."""
     with opened(config, world) as database:
+        found(database.ledger)
         if database.ledger is None or not database.ledger.failed:
             return outcomes.healthy(config, database)
         names = sorted({row.migration_name for row in database.ledger.failed})
@@ -180,11 +187,13 @@ def _carried_out(
     config: Config, world: World, database: Opened, seen: MigrationOutcome
 ) -> MigrationOutcome:
     from sidecar.execute import Limits, Repair, carry_out
+    from sidecar.rights import refuse_if_lacking
 
     plan = seen.decision
     if not isinstance(plan, Plan):
         raise TypeError(plan)
     _refuse_unless_approved(config, plan)
+    refuse_if_lacking(database.session, plan, database.schema or "")
     world.log.info(
         "repairing",
         migration=plan.migration,
@@ -200,6 +209,7 @@ def _carried_out(
         limits=Limits(config.lock_timeout_s, config.statement_timeout_s, config.repair_timeout_s),
         sleep=world.sleep,
         on_retry=lambda error: world.log.warning("trying again", cause=error.what),
+        show_values=config.show_values,
     )
     return replace(seen, proof=carry_out(plan, repair), done=True)
 

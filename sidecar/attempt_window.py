@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from sidecar.model import Effect, LedgerRow, Marks, Window
+from sidecar.model import Effect, FactKey, LedgerRow, Marks, Window
+
+_ALTERED_IN_PLACE = frozenset(
+    {"column", "constraint", "function", "policy", "procedure", "trigger"}
+)
+"""Kinds of facts that stand in one catalog row, as nearly all of their definition does."""
+
+_FOUGHT_OVER = re.compile("40001|40P01|55P03|could not serialize|deadlock|lock timeout")
+"""Errors of statements that lost against somebody who wrote the same rows at that time."""
 
 FAR = 2**31
 """More than any age, in transactions."""
@@ -20,34 +29,62 @@ def window(
     """When the statements between the first and the last candidate can have run.
 
     Or why transaction ids cannot tell. `rows` are all of the ledger. The window opens with
-    the last visible effect before them. Without one, it opens after a kill with the
-    failed row; after an error, which is written into that row, it closes there and opens,
-    not sharply, with the row of another migration before it.
+    the last visible effect before them, sharply if that can be dated. Without one, it opens
+    after a kill with the failed row; after an error, which is written into that row, it
+    closes there and opens, not sharply, with the row of another migration before it.
     """
-    first, last = candidates[0], candidates[-1]
     mine = marks.ledger.get(row.id)
     if mine is None:
         return "the failed row is gone"
     if problem := _no_use(row, rows, marks, mine):
         return problem
-    later = {change.key for effect in effects[first:last] for change in effect}
-    ages = [
-        [marks.facts[c.key] for c in effect if c.key in marks.facts and c.key not in later]
-        for effect in effects[:first]
-    ]
-    dated = [age for some in ages for age in some]
+    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
+    limit = min(before, default=FAR) if row.logs else FAR  # older is what an earlier attempt made
+    past, open_ = effects[: candidates[0]], effects[candidates[0] : candidates[-1]]
+    later = {change.key for effect in open_ for change in effect}
+    dates = {key: age for key, age in marks.facts.items() if key not in later and age < limit}
+    ages = [[dates[key] for key in written_by(effect) if key in dates] for effect in past if effect]
     opening = next((max(some) for some in reversed(ages) if some), None)
+    sharp = not marks.wrapped and (not ages or bool(ages[-1]))
     if not row.logs:
-        if any(age >= mine for age in dated):
+        if any(age >= mine for some in ages for age in some):
             return "objects that it made are older than its row in the ledger"
-        opening = mine if opening is None else opening
-        return Window(marks.now, opening, -FAR, sharp=not marks.wrapped, bounded=False)
-    if any(age <= mine for age in dated):
+        return Window(marks.now, opening or mine, -FAR, sharp=sharp, bounded=False)
+    if any(age <= mine for some in ages for age in some):
         return "objects that it made are younger than its error in the ledger"
     if opening is not None:
-        return Window(marks.now, opening, mine, sharp=not marks.wrapped)
-    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
-    return Window(marks.now, min(before, default=FAR), mine, sharp=False)
+        alone = not _FOUGHT_OVER.search(row.logs)
+        return Window(marks.now, opening, mine, sharp=sharp, bounded=alone)
+    return Window(marks.now, limit, mine, sharp=False)
+
+
+def written_by(effect: Effect) -> frozenset[FactKey]:
+    """The facts of an effect whose catalog rows the statement has surely written itself.
+
+    The row of a table is that of its type, which a new name is written into, but hardly any
+    other change; its columns keep theirs. The labels of an enum, a view's options stand
+    elsewhere. Whatever names a renamed column is spelled anew, but only its own row is.
+    """
+    kinds = {change.key.kind for change in effect}
+    gone = {change.key.kind for change in effect if change.after is None}
+    if not gone.isdisjoint({"schema", "table", "type"}):
+        renamed = gone & {"table", "type"} if "schema" not in gone else set()
+        return frozenset(c.key for c in effect if c.before is None and c.key.kind in renamed)
+    written = brought(effect)
+    if kinds <= _ALTERED_IN_PLACE | {"index", "not-null"}:
+        altered = _ALTERED_IN_PLACE if not gone else {"column"}
+        written |= {c.key for c in effect if c.after is not None and c.key.kind in altered}
+    return written
+
+
+def brought(effect: Effect) -> frozenset[FactKey]:
+    """The facts that an effect brings into being, and not merely under another name."""
+    gone = {change.key.kind for change in effect if change.after is None}
+    return frozenset(
+        change.key
+        for change in effect
+        if change.before is None and gone.isdisjoint({change.key.kind, "schema", "table"})
+    )
 
 
 def _no_use(row: LedgerRow, rows: Sequence[LedgerRow], marks: Marks, mine: int) -> str:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from sidecar.db import connect
-from sidecar.errors import DatabaseError, NotReadyError
+from sidecar.errors import ConnectionLostError, DatabaseError, NotReadyError
 from sidecar.lock import describe
 from sidecar.queries import BLOCKERS
 
@@ -56,7 +56,7 @@ class BlockerWatch:
             while not self._over.wait(_LOOK_EVERY_S):
                 rows = session.query(BLOCKERS, (self._pid,))
                 self._seen = tuple(describe(row) for row in rows) or self._seen
-        except DatabaseError:
+        except (DatabaseError, ConnectionLostError):
             return
         finally:
             session.close()

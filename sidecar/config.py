@@ -70,6 +70,7 @@ class Config:
     lock_timeout_s: float
     repair_timeout_s: float
     statement_timeout_s: float
+    show_values: bool
     report_file: str | None
     termination_log: str
     log_format: LogFormat

@@ -7,6 +7,7 @@ SQLSTATE instead of by its (translated) text.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -19,7 +20,10 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
-from sidecar.errors import ConnectionLostError, DatabaseError, NotReadyError
+from sidecar.errors import ConnectionLostError, DatabaseError, Named, NotReadyError
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+"""What the driver would say (of a ROLLBACK on a line that broke) is no line of our log."""
 
 Row = tuple[Any, ...]
 
@@ -27,6 +31,9 @@ _EXPLAIN_LIMIT_S = 5.0
 _CANCEL_LIMIT_S = 1.0
 _GRACE_ONLY = frozenset({"28P01", "28000", "3D000", "42501"})
 """Refusals that time rarely heals: password, pg_hba, missing database, no CONNECT right."""
+
+_POOLER = "08P01"
+"""With which PgBouncer refuses whatever it refuses, in words of its own (`src/objects.c`)."""
 
 _LOST = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"})
 """Errors with which the server ends a session: shutdown, crash, its idle timeouts."""
@@ -121,8 +128,7 @@ class Session:
             if self.broken or exc.sqlstate in _LOST:
                 self._connection.close()
                 raise ConnectionLostError(f"the connection was lost: {what}") from exc
-            detail = " ".join(filter(None, (exc.diag.message_detail, exc.diag.message_hint)))
-            raise DatabaseError(what, sqlstate=exc.sqlstate or "", detail=detail) from exc
+            raise _refused(what, exc) from exc
 
 
 def connect(conninfo: Mapping[str, str]) -> Session:
@@ -146,12 +152,31 @@ def literal(value: str) -> str:
     return sql.Literal(value).as_string(None)
 
 
+def _refused(what: str, exc: psycopg.Error) -> DatabaseError:
+    diag = exc.diag
+    names = (diag.schema_name, diag.table_name, diag.column_name, diag.constraint_name)
+    return DatabaseError(
+        what,
+        sqlstate=exc.sqlstate or "",
+        detail=diag.message_detail or "",
+        hint=diag.message_hint or "",
+        named=Named(*(name or "" for name in names)),
+    )
+
+
 def _not_ready(conninfo: Mapping[str, str], exc: psycopg.OperationalError) -> NotReadyError:
     timed_out = isinstance(exc, psycopg.errors.ConnectionTimeout)
     sqlstate = None if timed_out else _login_sqlstate(conninfo)  # silence explains nothing
     where = f"{conninfo.get('host', '')}:{conninfo.get('port', '')}"
     if sqlstate is None:
         return NotReadyError(f"{where}: {_unreachable(exc)}")
+    if sqlstate == _POOLER:
+        says, hint = _unreachable(exc), "Add pgbouncer=true to the URL, or set DIRECT_URL"
+        forever = "startup parameter" in says
+        steps = (hint,) if forever else ()
+        return NotReadyError(
+            f"{where}: {says}", sqlstate=sqlstate, permanent=forever, next_steps=steps
+        )
     cause = _CAUSES.get(sqlstate, "the server refused the connection (SQLSTATE {sqlstate})").format(
         user=conninfo.get("user", ""), dbname=conninfo.get("dbname", ""), sqlstate=sqlstate
     )

@@ -8,10 +8,10 @@ error: callers pass hosts and names, not connection strings.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from sidecar.model import Proof
+    from sidecar.model import Proof, Step
 
 __all__ = [
     "BusyError",
@@ -21,6 +21,7 @@ __all__ = [
     "ExitCode",
     "HaltError",
     "LockTimeoutError",
+    "Named",
     "NotReadyError",
     "ProofError",
     "RepairError",
@@ -112,7 +113,11 @@ class ShadowError(HaltError):
 
 
 class RepairError(SidecarError):
-    """A repair was tried, failed and was rolled back, but for the statements `committed`."""
+    """A repair was tried, failed and was rolled back, but for the statements `committed`.
+
+    Where PostgreSQL refused something, `refused` is its error, `step` what it refused (None:
+    the COMMIT), and `blockers` are those who were seen to be in the way, a sentence each.
+    """
 
     exit_code = ExitCode.REPAIR_FAILED
 
@@ -122,6 +127,14 @@ class RepairError(SidecarError):
         super().__init__(what, next_steps=next_steps)
         self.sqlstate = sqlstate
         self.committed: tuple[int, ...] = ()
+        self.refused: DatabaseError | None = None
+        self.step: Step | None = None
+        self.blockers: tuple[str, ...] = ()
+
+    def explained(self, says: str, next_steps: tuple[str, ...]) -> None:
+        """Say more about the cause, and what to do about it."""
+        self.what = f"{self.what}; {says}" if says else self.what
+        self.next_steps = next_steps
 
     def left(self, committed: tuple[int, ...], says: str) -> None:
         """Say what the failed repair leaves behind: the numbers of statements, and a clause."""
@@ -166,10 +179,35 @@ class ResolveError(SidecarError):
         self.code = code
 
 
-class DatabaseError(SidecarError):
-    """PostgreSQL refused a statement of ours; `sqlstate` is its code ('' if the line broke)."""
+class Named(NamedTuple):
+    """The objects that PostgreSQL names in an error, unquoted; '' where it names none.
 
-    def __init__(self, what: str, *, sqlstate: str = "", detail: str = "") -> None:
+    (PostgreSQL, "Error and Notice Message Fields")
+    """
+
+    schema: str = ""
+    table: str = ""
+    column: str = ""
+    constraint: str = ""
+
+
+class DatabaseError(SidecarError):
+    """PostgreSQL refused a statement of ours; `sqlstate` is its code ('' if the line broke).
+
+    `what` and `detail` may hold values of rows, `hint` holds none.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        sqlstate: str = "",
+        detail: str = "",
+        hint: str = "",
+        named: Named = Named(),  # noqa: B008 (it is frozen)
+    ) -> None:
         super().__init__(what)
         self.sqlstate = sqlstate
         self.detail = detail
+        self.hint = hint
+        self.named = named

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sidecar import attempt_window, diagnose, mark, row_reader, script, snapshot
+from sidecar import attempt_window, diagnose, id_reader, mark, row_reader, script, snapshot
 from sidecar.db import identifier
 from sidecar.errors import DatabaseError, ShadowError
 from sidecar.history import checksum_matches
+from sidecar.live_tables import qualified
 from sidecar.model import (
     Effect,
     Facts,
@@ -29,9 +30,10 @@ from sidecar.model import (
 from sidecar.plan import Situation
 from sidecar.queries import EXTENSIONS
 from sidecar.replay import Past, replay
-from sidecar.row_evidence import insert_keys
+from sidecar.row_evidence import insert_keys, read_alike
 from sidecar.row_proofs import RowEvidence
 from sidecar.shadow import Live, Rung, shadow
+from sidecar.table_names import parts
 from sidecar.undo import created_tables
 
 
@@ -87,6 +89,9 @@ class Examiner:
         case = diagnose.Case(row, parsed, replayed, facts, edited)
         finding = diagnose.diagnose(case)
         if len(finding.candidates) > 1:
+            path = self.live.search_path
+            if len(parts(path)) == 1 and "," not in path:  # as Prisma sets it
+                case = replace(case, script=qualified(parsed, *parts(path)))
             rows = self._rows(case, ledger, finding.candidates)
             finding = diagnose.diagnose(replace(case, rows=rows))
         return self._situation(
@@ -98,13 +103,15 @@ class Examiner:
     ) -> RowEvidence:
         """What the rows show of the statements that the catalog leaves open."""
         first, last = candidates[0], candidates[-1]
+        alike = read_alike(case.script)
         row, effects = _since_mark(case)
         touched = {change.key for effect in effects[:last] for change in effect}
         session = self.live.session
-        read = row_reader.marks(session, ledger, touched)
+        read = id_reader.marks(session, ledger, touched)
         opened = attempt_window.window(row, ledger.rows, read, effects, candidates)
         why_not, known = (opened, None) if isinstance(opened, str) else ("", opened)
         data = [s for s in case.script.statements[first:last] if s.nature is Nature.DATA]
+        data = [s for s in data if s.index <= alike]
         keys = insert_keys(data, case.live)
         seen = row_reader.seen(session, data, known, keys=keys, search_path=self.live.search_path)
         return RowEvidence(known, why_not, seen, read.facts, keys)

@@ -12,30 +12,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, assert_never
 
-from sidecar import remains, snapshot
+from sidecar import causes, offenders, remains, snapshot
 from sidecar.blockers import BlockerWatch
 from sidecar.db import Session
 from sidecar.errors import (
     DatabaseError,
     HaltError,
-    LockTimeoutError,
     ProofError,
     RepairError,
 )
 from sidecar.model import FactKey, Facts, Plan, Proof, Segment, Step, StepKind
 from sidecar.queries import CHANGED_ROWS, COUNTS_ROWS, LEDGER_NAME, RELATION_FILES
 from sidecar.signals import SIGNALS
+from sidecar.tries import tried
 from sidecar.verify import UNCOUNTED, Rows, prove
 
 T = TypeVar("T")
 
-_MAY_PASS = frozenset({"55P03", "40P01", "40001"})
-"""lock_not_available, deadlock_detected, serialization_failure (Appendix A)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: for one lock, for one statement (0 = none), and for all tries of a segment."""
+    """Seconds: for one lock, for one statement (0 = none), and to go on trying a segment."""
 
     lock_timeout_s: float
     statement_timeout_s: float
@@ -44,7 +41,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair needs besides its plan. `ledger_schema` is where the table lives."""
+    """What a repair needs besides its plan. `ledger_schema` is where the table lives.
+
+    `show_values`: errors may quote rows.
+    """
 
     session: Session
     conninfo: Mapping[str, str]
@@ -52,6 +52,7 @@ class Repair:
     limits: Limits
     sleep: Callable[[float], None]
     on_retry: Callable[[RepairError], None]
+    show_values: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,19 @@ def carry_out(plan: Plan, repair: Repair) -> Proof:
                 course = replace(course, start=start)
             return _carried_out(course, last)[0]
         except RepairError as exc:
+            offenders.explain(exc, plan, repair.session, _asked(repair))
             exc.left(*_left(course.stays))
             raise
+
+
+def _asked(repair: Repair) -> offenders.Asked:
+    role, limit = repair.conninfo.get("user", ""), repair.limits.statement_timeout_s
+    return offenders.Asked(role, limit, repair.show_values)
+
+
+def _tried(repair: Repair, do: Callable[[], T]) -> T:
+    limit_s = repair.limits.repair_timeout_s
+    return tried(do, limit_s=limit_s, sleep=repair.sleep, on_retry=repair.on_retry)
 
 
 def _carried_out(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
@@ -122,33 +134,6 @@ def _left(stays: list[Segment]) -> tuple[tuple[int, ...], str]:
     return numbers, "; ".join(said)
 
 
-# --- trying ----------------------------------------------------------------------
-
-
-def _tried(repair: Repair, do: Callable[[], T]) -> T:
-    """What `do` returns, tried again while the cause of its failure may pass."""
-    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
-
-    tries = Retrying(
-        retry=retry_if_exception(_may_pass),
-        stop=stop_after_delay(repair.limits.repair_timeout_s),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        sleep=repair.sleep,
-        before_sleep=lambda s: _told(repair, s.outcome.exception() if s.outcome else None),
-        reraise=True,
-    )
-    return tries(do)
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, RepairError) and error.sqlstate in _MAY_PASS
-
-
-def _told(repair: Repair, error: BaseException | None) -> None:
-    if isinstance(error, RepairError):
-        repair.on_retry(error)
-
-
 # --- one segment -----------------------------------------------------------------
 
 
@@ -159,18 +144,23 @@ def _run_transaction(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
     try:
         done = _within_transaction(course, segment)
         with SIGNALS.shielded():
-            _commit(session)
+            _commit(course)
     finally:
         if not session.broken and session.in_transaction:
             session.execute("ROLLBACK")
     return done
 
 
-def _commit(session: Session) -> None:
+def _commit(course: _Course) -> None:
     try:
-        session.execute("COMMIT")
+        course.session.execute("COMMIT")
     except DatabaseError as exc:
-        raise RepairError(f"COMMIT was refused: {exc.what}", sqlstate=exc.sqlstate) from exc
+        raise _refused(course, None, exc) from exc
+
+
+def _refused(course: _Course, step: Step | None, error: DatabaseError) -> RepairError:
+    seen, show = course.watch.seen(), course.repair.show_values
+    return causes.refused(step, error, blockers=seen, show_values=show)
 
 
 def _within_transaction(course: _Course, segment: Segment) -> tuple[Proof, Facts]:
@@ -269,7 +259,7 @@ def _run(course: _Course, step: Step) -> None:
             case _:
                 assert_never(step.kind)
     except DatabaseError as exc:
-        raise _failed(step, exc, course.watch) from exc
+        raise _refused(course, step, exc) from exc
 
 
 def _change_ledger(session: Session, step: Step) -> None:
@@ -277,21 +267,6 @@ def _change_ledger(session: Session, step: Step) -> None:
     if session.update(step.sql) != 1:
         what = "the ledger row is not as it was found"
         raise RepairError(what, next_steps=("Start again.",))
-
-
-def _failed(step: Step, exc: DatabaseError, watch: BlockerWatch) -> RepairError:
-    where = f"statement {step.index} (line {step.line})" if step.index else f"`{step.sql[:80]}`"
-    if exc.sqlstate == "55P03":
-        blockers = watch.seen()
-        by = "; ".join(blockers) or "unknown"
-        what = f"{where} waited too long for a lock, held by: {by}"
-        return LockTimeoutError(what, blockers=blockers)
-    detail = f" ({exc.detail})" if exc.detail else ""
-    return RepairError(
-        f"{where} failed: {exc.what}{detail} [SQLSTATE {exc.sqlstate}]",
-        sqlstate=exc.sqlstate,
-        next_steps=("Remove the cause, then start again.",),
-    )
 
 
 def _rows(session: Session) -> Rows:

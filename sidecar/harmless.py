@@ -31,7 +31,17 @@ def repeatable(statements: Sequence[Statement], *, inert: Collection[int]) -> bo
     return not any(
         disturbs(later, earlier) or _copies(later, earlier)
         for earlier, later in combinations(known, 2)
-    )
+    ) and not any(_is_reset(known[:n], one, known[n + 1 :]) for n, one in enumerate(known))
+
+
+def _is_reset(before: Sequence[RowChange], one: RowChange, after: Sequence[RowChange]) -> bool:
+    """Whether some before would reset what `one` no longer sets: some after unpicked its rows."""
+    same = [other.writes for other in before if same_table(other.table, one.table)]
+    resets = [writes for writes in same if not writes.isdisjoint(one.writes)]
+    if not resets:
+        return False
+    kept = one.picks.keys() - frozenset.intersection(*resets)
+    return any(same_table(o.table, one.table) and o.writes & kept for o in after)
 
 
 def _copies(later: RowChange, earlier: RowChange) -> bool:
@@ -47,12 +57,16 @@ def disturbs(later: RowChange, earlier: RowChange) -> bool:
     """Whether `earlier`, run again after `later`, could do something else than before it."""
     if Verb.MIXED in {later.verb, earlier.verb}:
         return True
+    if later.verb is Verb.REFRESH and any(same_table(later.table, one) for one in earlier.reads):
+        return True
     if later.verb in {Verb.SET_SEQUENCE, Verb.REFRESH}:
         return earlier.verb is Verb.SET_SEQUENCE and later.verb is Verb.SET_SEQUENCE
     if earlier.verb is Verb.REFRESH:
         return True  # what its query reads stands in the catalog
     elsewhere = any(same_table(later.table, table) for table in earlier.reads)
     if elsewhere and _changes_what_is_read(later, earlier.other_reads):
+        return True
+    if later.spreads:
         return True
     if not same_table(later.table, earlier.table):
         return _cascades(later)
@@ -64,8 +78,8 @@ def _changes_what_is_read(later: RowChange, names: frozenset[str]) -> bool:
 
 
 def _cascades(later: RowChange) -> bool:
-    """Foreign keys may pass on that rows went, or were given other keys."""
-    return later.spreads or later.verb in {Verb.DELETE, Verb.TRUNCATE}
+    """Foreign keys may pass on that rows went."""
+    return later.verb in {Verb.DELETE, Verb.TRUNCATE}
 
 
 def _disturbs_own_rows(later: RowChange, earlier: RowChange) -> bool:

@@ -14,11 +14,12 @@ from sidecar.model import TEXT, FactKey, Facts, RowChange, Script, Statement, Ta
 from sidecar.table_names import parts, same_table
 
 _VIEWS = frozenset({"view", "materialized view"})
-_WORDS = re.compile(r"(text|character varying(\(\d+\))?|uuid)(?= |$)(?!.*\bCOLLATE\b)")
+_HEIRS = re.compile(r"(UNLOGGED )?(FOREIGN )?TABLE (OF \S+ )?(PARTITION OF|INHERITS) ")
+_WORDS = re.compile(r"(text|character varying(\(\d+\))?)(?= |$)(?!.*\bCOLLATE\b)")
 """Types in which two texts are equal only if they are the same."""
 
 _REFERENCES = re.compile(
-    r"FOREIGN KEY .* REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\(([^()]*)\)"
+    r"FOREIGN KEY \((.*)\) REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\(([^()]*)\)"
 )
 
 
@@ -27,6 +28,21 @@ def understood(script: Script, facts: Facts) -> Script:
     return replace(
         script, statements=tuple(_understood(statement, facts) for statement in script.statements)
     )
+
+
+def qualified(script: Script, schema: str) -> Script:
+    """The script, the bare names of tables in its changes of rows taken for those of `schema`."""
+
+    def full(table: Table) -> Table:
+        return (schema, *table) if len(table) == 1 else table
+
+    def of(statement: Statement) -> Statement:
+        if (change := statement.change) is None:
+            return statement
+        reads = frozenset(map(full, change.reads))
+        return replace(statement, change=replace(change, table=full(change.table), reads=reads))
+
+    return replace(script, statements=tuple(map(of, script.statements)))
 
 
 def _understood(statement: Statement, facts: Facts) -> Statement:
@@ -38,6 +54,10 @@ def _understood(statement: Statement, facts: Facts) -> Statement:
         change = replace(change, settled=False, picked_by=change.picked_by | change.writes)
     if change.verb is Verb.UPDATE and _is_referenced(change, facts):
         change = replace(change, spreads=True)
+    if told := _told_in_its_own_table(change, facts):
+        alone = told.isdisjoint(change.own_reads | change.picks.keys())
+        alone = alone and "*" not in change.own_reads
+        change = replace(change, spreads=True, settled=change.settled and alone)
     return replace(statement, change=change)
 
 
@@ -79,17 +99,38 @@ def _reads_computed(change: RowChange, facts: Facts) -> bool:
 
 def _sees_views(change: RowChange, facts: Facts) -> bool:
     named = [change.table, *change.reads] if change.table else list(change.reads)
-    views = [parts(key.identity) for key in facts if key.kind in _VIEWS]
+    views = [parts(key.identity) for key, text in facts.items() if _is_part(key, text)]
     return any(same_table(name, view) for name in named for view in views)
+
+
+def _is_part(key: FactKey, definition: str) -> bool:
+    """A view, a partition, an heir: its rows are those of another table too."""
+    return key.kind in _VIEWS or (key.kind == "table" and bool(_HEIRS.match(definition)))
 
 
 def _is_referenced(change: RowChange, facts: Facts) -> bool:
     """Whether foreign keys refer to columns that it sets: they may be told (ON UPDATE)."""
     return any(
-        same_table(change.table, parts(found[1]))
-        and not change.writes.isdisjoint(parts(name)[0] for name in found[2].split(", "))
+        same_table(change.table, parts(found[2]))
+        and not change.writes.isdisjoint(parts(name)[0] for name in found[3].split(", "))
         for key, definition in facts.items()
         if key.kind == "constraint" and (found := _REFERENCES.match(definition))
+    )
+
+
+def _told_in_its_own_table(change: RowChange, facts: Facts) -> frozenset[str]:
+    """The columns that change in other rows of the table when a row goes, or gets another key."""
+    if change.verb is not Verb.DELETE and not change.spreads:
+        return frozenset()
+    action = " ON DELETE SET " if change.verb is Verb.DELETE else " ON UPDATE "
+    return frozenset(
+        parts(name)[0]
+        for key, definition in facts.items()
+        if key.kind == "constraint"
+        and action in definition
+        and same_table(change.table, parts(key.on))
+        if (found := _REFERENCES.match(definition)) and same_table(parts(key.on), parts(found[2]))
+        for name in found[1].split(", ")
     )
 
 

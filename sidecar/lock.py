@@ -16,6 +16,7 @@ from sidecar.model import LOCK_KEY
 from sidecar.queries import BACKEND_PID, LOCK_HOLDERS, MIGRATORS, TRY_LOCK, UNLOCK
 
 _POLL_S = 0.25
+_LOOKS = 8
 
 
 def try_lock(session: Session) -> bool:
@@ -64,18 +65,21 @@ def refuse_transaction_pooler(session: Session, conninfo: Mapping[str, str]) -> 
     """Raise `HaltError` where a pooler hands out server connections per transaction.
 
     There a session lock would stay behind on somebody else's connection. Behind a pooler
-    the announced pid is not the server's; if then two open connections get the same
-    server process, it pools transactions.
+    the announced pid is not the server's; if then two open connections meet the same
+    server process, or one meets several, it pools transactions.
     """
-    mine = session.query(BACKEND_PID)[0][0]
-    if mine == session.backend_pid:
+    mine = {session.query(BACKEND_PID)[0][0]}
+    if mine == {session.backend_pid}:
         return
     second = connect(conninfo)
+    theirs = set()
     try:
-        shared = second.query(BACKEND_PID)[0][0] == mine
+        for _ in range(_LOOKS):  # among other clients, one look may miss it
+            theirs.add(second.query(BACKEND_PID)[0][0])
+            mine.add(session.query(BACKEND_PID)[0][0])
     finally:
         second.close()
-    if shared:
+    if mine & theirs or len(mine) > 1 or len(theirs) > 1:
         what = "the URL leads to a pooler in transaction mode, where Prisma's lock cannot be held"
         raise HaltError(
             f"{what}; nothing was changed",

@@ -138,7 +138,8 @@ class RowChange:
 
     `settled`: run again right afterwards it would change nothing. `volatile`: it writes
     values that differ each time (random, clock); `fleeting`: which rows, differs; `spreads`:
-    foreign keys pass it on to other tables.
+    foreign keys pass it on to other tables; `steady`: rows of other tables that go cannot make
+    it pick more.
 
     `picks` and `gives` describe `SET status = 'b' WHERE status IN ('a', 'c')`: the constants
     which a row must have in a column to be picked, and the constant that it is given there
@@ -162,6 +163,7 @@ class RowChange:
     volatile: bool = False
     fleeting: bool = False
     spreads: bool = False
+    steady: bool = True
     picks: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
     gives: Mapping[str, str | None] = field(default_factory=dict)
     rows: str = ""
@@ -323,6 +325,11 @@ class Window:
     sharp: bool
     bounded: bool = True
 
+    @property
+    def afterwards(self) -> int:
+        """The age from which on rows can have been written after the attempt."""
+        return self.youngest - 1 if self.youngest >= 0 else self.oldest
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -334,6 +341,10 @@ class Seen:
     `older`: those picked which nobody has written since before the window;
     `writers`: transactions that wrote all the picked rows after `oldest` in the window;
     `fresh`: rows of all its tables written within the window;
+    `stirred`: pending rows, and rows of the tables it reads, written since the window opened;
+    `overtaken`: the same, but only what others may have written after the attempt: after the
+    error, or where a kill ended it, after the window opened;
+    `filled`: of an UPDATE, rows of its table in which a column that it sets is not NULL;
     `matched`: the age of the one transaction in the window that wrote just the rows it gives.
     """
 
@@ -343,6 +354,9 @@ class Seen:
     older: int | None = None
     writers: int | None = None
     fresh: int | None = None
+    stirred: int | None = None
+    overtaken: int | None = None
+    filled: int | None = None
     matched: int | None = None
 
 

@@ -15,6 +15,9 @@ from sidecar.pure_functions import CHANGING
 from sidecar.statement_reach import type_name
 
 ALL = "*"
+_PHYSICAL = frozenset({"cmax", "cmin", "ctid", "xmax", "xmin"})
+"""Columns that change with every other one."""
+
 _FIXED_VALUES = frozenset(
     f"SVFOP_{name}" for name in ("CURRENT_CATALOG", "CURRENT_SCHEMA", "CURRENT_ROLE")
 ) | frozenset({"SVFOP_CURRENT_USER", "SVFOP_SESSION_USER", "SVFOP_USER"})
@@ -46,23 +49,17 @@ def walk(message: Any) -> Iterator[Any]:
                 yield from walk(child)
 
 
-def names(parts: Iterable[Any], *, own: Table, alias: str, aliases: dict[str, Table]) -> Names:
+def names(parts: Iterable[Any], *, own: Table, alias: str, aliases: Aliases) -> Names:
     """What `parts` read. `alias` is the own table's name in the statement.
 
     `aliases` are the other names in scope, as `aliases_of` finds them. A subquery on the own
     table reads it as any other table, and the names in it count as the own ones too.
     """
-    columns: list[tuple[str, ...]] = []
-    tables: set[Table] = set()
-    for part in parts:
-        for message in walk(part):
-            match type_name(message):
-                case "ColumnRef":
-                    columns.append(_fields(message))
-                case "RangeVar":
-                    tables.add(table(message))
+    messages = [message for part in parts for message in walk(part)]
+    tables = {table(message) for message in messages if type_name(message) == "RangeVar"}
     mine, others = set(), set()
-    for *qualifier, name in columns:
+    for *qualifier, called in (fields for message in messages for fields in _columns(message)):
+        name = ALL if called in _PHYSICAL else called
         if not qualifier and name in aliases:  # the whole row, as one value
             mine.add(ALL)
             others.add(ALL)
@@ -70,27 +67,48 @@ def names(parts: Iterable[Any], *, own: Table, alias: str, aliases: dict[str, Ta
         known = aliases.get(owner)
         if known is None or known[-1:] == own[-1:]:
             mine.add(name)
-        if owner != alias:
+        if owner != alias or known is None:
             others.add(name)
     return Names(frozenset(mine), frozenset(tables), frozenset(others))
 
 
-def aliases_of(statement: Any) -> dict[str, Table]:
-    """The names under which a statement reads tables; that of a subquery stands for no table."""
-    found: dict[str, Table] = {}
+def _columns(message: Any) -> Iterator[tuple[str, ...]]:
+    """The columns that a message names itself, each with its qualifiers."""
+    match type_name(message):
+        case "ColumnRef":
+            yield _fields(message)
+        case "JoinExpr":
+            yield from ((item.string.sval,) for item in message.using_clause)
+            yield from [(ALL,)] * message.is_natural
+        case "SelectStmt" if cuts_off(message):  # of equal rows, by where they lie
+            yield from ((name, ALL) for name in aliases_of(message))
+        case _:
+            pass
+
+
+Aliases = dict[str, Table | None]
+
+
+def aliases_of(statement: Any) -> Aliases:
+    """The names under which a statement reads tables; that of a subquery stands for no table.
+
+    None is that of a name for several, each in its own subquery.
+    """
+    found: dict[str, set[Table]] = {}
     for message in walk(statement):
         match type_name(message):
             case "RangeVar":
-                found[message.alias.aliasname or message.relname] = table(message)
+                name = message.alias.aliasname or message.relname
+                found.setdefault(name, set()).add(table(message))
             case "RangeSubselect":
-                found.setdefault(message.alias.aliasname, ())
+                found.setdefault(message.alias.aliasname, set()).add(())
             case _:
                 pass
-    return found
+    return {name: ts.pop() if len(ts) == 1 else None for name, ts in found.items()}
 
 
 def is_volatile(parts: Iterable[Any]) -> bool:
-    """Whether values come from the clock, from chance, or from a sequence."""
+    """Whether values come from the clock, from chance, from a sequence, or from where rows lie."""
     return any(_gives_another_value(message) for part in parts for message in walk(part))
 
 
@@ -111,8 +129,17 @@ def _gives_another_value(message: Any) -> bool:
             return message.arg.a_const.sval.sval.strip().lower() in _CLOCK_WORDS
         case "SetToDefault":
             return True  # what the default is stands elsewhere
+        case "ColumnRef":
+            return _fields(message)[-1] in _PHYSICAL
+        case "SelectStmt":
+            return cuts_off(message) and not message.sort_clause
         case _:
             return False
+
+
+def cuts_off(query: Any) -> bool:
+    """Whether a query ends with LIMIT or OFFSET."""
+    return bool(query.HasField("limit_count") or query.HasField("limit_offset"))
 
 
 def _fields(column: Any) -> tuple[str, ...]:

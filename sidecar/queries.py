@@ -78,6 +78,30 @@ SET_SEARCH_PATH = "SELECT set_config('search_path', %s, false)"
 
 BACKEND_PID = "SELECT pg_backend_pid()"
 
+CURRENT_ROLE = "SELECT quote_ident(current_user)"
+
+NOT_OWNED = """
+SELECT format('%%I.%%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name)
+   AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+ ORDER BY 1
+"""
+
+NOT_CREATABLE = """
+SELECT quote_ident(nspname) FROM pg_catalog.pg_namespace
+ WHERE nspname IN (SELECT (parse_ident(name))[1] FROM unnest(%s::text[]) name)
+   AND NOT pg_catalog.has_schema_privilege(oid, 'CREATE')
+ ORDER BY 1
+"""
+
+NOT_WRITABLE = """
+SELECT verb FROM unnest(%s::text[]) verb
+ WHERE NOT pg_catalog.has_any_column_privilege(%s::regclass, verb)
+ ORDER BY 1
+"""
+
 CURRENT_SCHEMA = "SELECT current_schema()"
 
 DATABASE_LOCALE = """

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sidecar.model import TEXT, RowChange, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
+from sidecar.row_conditions import conditions, is_steady
 from sidecar.row_queries import quoted, rows_given, rows_picked, same_as_set
 from sidecar.statement_reach import Reach, enum_name, inner, type_name
 
@@ -19,6 +20,8 @@ def row_change(node: Any, touched: Reach) -> RowChange | None:
     """What the statement does to the rows of one table; None where that is not all, or unknown."""
     if not touched.known:
         return None
+    if sum(type_name(message) in _WRITERS for message in walk(node)) > 1:
+        return _mixed(node, touched)  # WITH, in which others write
     match type_name(node):
         case "UpdateStmt" if len(touched.writes) == 1:
             return _update(node)
@@ -43,6 +46,9 @@ def _mixed(node: Any, touched: Reach) -> RowChange | None:
         return None
     everything = frozenset({ALL})
     return RowChange(Verb.MIXED, touched.writes[0], own_reads=everything, other_reads=everything)
+
+
+_WRITERS = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 
 
 def _removes(message: Any) -> bool:
@@ -71,7 +77,7 @@ def _picked(node: Any, sources: Iterable[Any]) -> _Picked:
     aliases = aliases_of(node)
     picks: dict[str, frozenset[str | None]] = {}
     rest = []
-    for condition in _conditions(node.where_clause):
+    for condition in conditions(node.where_clause):
         column, constants = _asks_for(condition, alias)
         if column and column not in picks:
             picks[column] = constants
@@ -109,6 +115,7 @@ def _update(node: Any) -> RowChange:
         settled=alone and not volatile and not fleeting and _independent(computing, writes),
         volatile=volatile,
         fleeting=fleeting,
+        steady=is_steady(node, node.from_clause),
         picks=picked.picks,
         gives=dict(_given(targets)),
         rows=rows_picked(node, node.from_clause),
@@ -131,6 +138,7 @@ def _delete(node: Any) -> RowChange:
         other_reads=read.others,
         settled=not fleeting and own[-1] not in {name[-1] for name in picked.beyond.tables},
         fleeting=fleeting,
+        steady=is_steady(node, node.using_clause),
         picks=picked.picks,
         rows=rows_picked(node, node.using_clause),
         row=quoted(_alias(node.relation)),
@@ -140,15 +148,6 @@ def _delete(node: Any) -> RowChange:
 def _independent(read: Names, writes: frozenset[str]) -> bool:
     """Whether what is computed does not depend on what is written."""
     return ALL not in read.own and read.own.isdisjoint(writes)
-
-
-def _conditions(where: Any) -> list[Any]:
-    """The parts of a WHERE that must all hold."""
-    if where.WhichOneof("node") is None:
-        return []
-    if type_name(inner(where)) == "BoolExpr" and enum_name(inner(where), "boolop") == "AND_EXPR":
-        return [part for arg in inner(where).args for part in _conditions(arg)]
-    return [where]
 
 
 def _asks_for(condition: Any, alias: str) -> tuple[str, frozenset[str | None]]:
@@ -176,7 +175,8 @@ def _own_column(node: Any, alias: str) -> str:
 def _constant(node: Any) -> tuple[str | None] | None:
     """The constant in a tuple, with its sort; equal constants of one sort are spelled alike.
 
-    But for a text in a column of another type: '1' and '01' may be one number.
+    But for a text in a column of another type: '1' and '01' may be one number. Blanks at
+    its end, which a VARCHAR may cut off, do not count.
     """
     node = node.type_cast.arg if node.HasField("type_cast") else node
     if not node.HasField("a_const") or is_volatile([node]):
@@ -184,7 +184,7 @@ def _constant(node: Any) -> tuple[str | None] | None:
     value = node.a_const
     match value.WhichOneof("val"):
         case "sval":
-            return (TEXT + value.sval.sval,)
+            return (TEXT + value.sval.sval.rstrip(" "),)
         case "ival":
             return (f"number {value.ival.ival}",)
         case "boolval":
@@ -225,6 +225,7 @@ def _insert(node: Any) -> RowChange:
         other_reads=read.own | read.others,
         settled=settled and own[-1] not in {name[-1] for name in read.tables},
         volatile=is_volatile([query]),
+        steady=is_steady(query, query.from_clause),
         rows=rows_given(node, columns),
         columns=tuple(map(quoted, columns)),
         fixed=tuple(map(quoted, fixed)),
@@ -238,18 +239,24 @@ def _merges(node: Any, fixed: Sequence[str]) -> bool:
     if enum_name(conflict, "action") == "ONCONFLICT_NOTHING":
         return not conflict.infer.conname
     targets = [item.res_target for item in conflict.target_list]
-    if is_volatile([target.val for target in targets]) or any(t.indirection for t in targets):
-        return False
-    columns = [m for target in targets for m in walk(target.val) if type_name(m) == "ColumnRef"]
-    fields = [[part.string.sval for part in column.fields] for column in columns]
-    return not conflict.infer.conname and all(
-        len(parts) == 2 and parts[0] == "excluded" and parts[1] in fixed  # noqa: PLR2004
-        for parts in fields
+    # A row is given when it is new just what it would be given again.
+    return (
+        not conflict.infer.conname
+        and not conflict.HasField("where_clause")
+        and all(
+            not target.indirection
+            and target.name in fixed
+            and [part.string.sval for part in target.val.column_ref.fields]
+            == ["excluded", target.name]
+            for target in targets
+        )
     )
 
 
 def _fixed(columns: tuple[str, ...], query: Any) -> tuple[str, ...]:
     """The columns that get the same values each time; none where that cannot be told."""
+    if query.HasField("limit_count") or query.HasField("limit_offset"):
+        return ()
     if query.values_lists:
         rows = [list(row.list.items) for row in query.values_lists]
         return tuple(c for i, c in enumerate(columns) if not is_volatile(row[i] for row in rows))
@@ -282,7 +289,9 @@ def _set_sequence(node: Any) -> RowChange:
         (),
         reads=read.tables,
         other_reads=read.own | read.others,
-        settled=only_sets and not any(is_volatile(call.args) for call in sets),
+        settled=only_sets
+        and read.own.isdisjoint({ALL, "is_called", "last_value"})  # of a sequence itself
+        and not any(is_volatile(call.args) for call in sets),
     )
 
 

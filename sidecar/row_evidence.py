@@ -7,17 +7,26 @@ proves one thing; where none applies, the question stays open.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from sidecar.attempt_window import brought
 from sidecar.evidence import changes_nothing
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
-from sidecar.model import Evidence, Facts, Statement, Table, Verb
-from sidecar.row_proofs import HIDES, Question, RowEvidence, did_not_run, made, ran
-from sidecar.table_names import parts, same_table, unique_keys
+from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
+from sidecar.row_proofs import Question, RowEvidence, did_not_run, made, ran, watched
+from sidecar.table_names import meet, parts, same_table, unique_keys
 
 _LEAVES_ROWS = frozenset({Verb.INSERT, Verb.UPDATE, Verb.MIXED})
+_DOMAIN = re.compile(r"DOMAIN .* DEFAULT ")
+_EACH_STATEMENT = re.compile(r" FOR EACH STATEMENT ")
+_LIMITS = re.compile(
+    r"SET\s+(SESSION\s+|LOCAL\s+)?(\w+_timeout|client_min_messages|\w*work_mem)\b", re.IGNORECASE
+)
+_HAS_VALUES = re.compile(r" (DEFAULT|GENERATED) ")
 
 
 def narrow(question: Question, rows: RowEvidence) -> tuple[tuple[int, ...], list[Evidence]]:
@@ -40,18 +49,74 @@ def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tu
     """Drop the candidates that contradict a proof that one statement ran, or did not."""
     left = question.candidates
     for statement in question.between(left[0], left[-1]):
-        if says := did_not_run(question, statement, rows):
+        if says := did_not_run(question, statement, rows) or _is_empty(question, statement, rows):
             fewer = tuple(k for k in left if k < statement.index)
-        elif says := ran(question, statement, rows):
+        elif says := ran(question, statement, rows) or _is_filled(question, statement, rows):
             fewer = tuple(k for k in left if k >= statement.index)
         else:
             continue
-        if not fewer:
-            continue  # a contradiction proves nothing: what both rest on stays open
+        if not fewer:  # what both rest on is not so; somebody else was at work
+            against = f"{_named([statement])}: {says}, which cannot be beside the others"
+            found[:] = [Evidence("rows", against, against=True)]
+            return question.candidates
         if fewer != left:
             found.append(Evidence("rows", f"{_named([statement])}: {says}"))
         left = fewer
     return left
+
+
+def _is_filled(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    seen = rows.seen.get(statement.index)
+    if seen and seen.filled and _alone_fills(question, statement):
+        return "it ran: new columns, which nothing else fills, have values"
+    return ""
+
+
+def _is_empty(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Where another statement of the script wrote all its rows before, they are not older."""
+    seen, change = rows.seen.get(statement.index), statement.change
+    if seen is None or change is None or not _alone_fills(question, statement):
+        return ""
+    earlier = any(
+        meet(s.writes, statement.writes) for s in question.between(0, statement.index - 1)
+    )
+    once = seen.writers == 1 and (seen.picked or 0) > 1 and not change.reads
+    if earlier and once and seen.pending and seen.filled == 0:
+        return "it did not run: new columns, which it would fill, have no values"
+    return ""
+
+
+def _alone_fills(question: Question, statement: Statement) -> bool:
+    """Whether it sets only columns that were NULL until then, made by this migration."""
+    change, effects = statement.change, question.effects[: question.candidates[-1]]
+    counts = Counter(c.key for effect in effects for c in effect)
+    once = {key for effect in effects for key in brought(effect) if counts[key] == 1}
+    new = {
+        (parts(key.on), parts(key.identity)[0])
+        for key in once
+        if key.kind == "column" and not _has_values(question.live.get(key, ""), question.live)
+    }
+    return (
+        change is not None
+        and change.verb is Verb.UPDATE
+        and private(change.table, change.writes, new)
+        and not watched(question, change.table)
+        and all(_leaves_it(other, change) for other in question.between(0, statement.index - 1))
+    )
+
+
+def _has_values(column: str, facts: Facts) -> bool:
+    """Whether a new column has other values than NULL from the start, by a domain's default too."""
+    domains = (key.identity for key, text in facts.items() if _DOMAIN.match(text))
+    return bool(_HAS_VALUES.search(column)) or any(map(column.startswith, domains))
+
+
+def _leaves_it(other: Statement, change: RowChange) -> bool:
+    """Whether another statement gives no values to the columns that `change` sets."""
+    if not any(same_table(change.table, parts(name)) for name in other.writes):
+        return other.reach_known
+    only = other.change and other.change.verb is Verb.UPDATE
+    return bool(only and other.change and other.change.writes.isdisjoint(change.writes))
 
 
 # --- which statements do not matter ----------------------------------------------
@@ -76,12 +141,13 @@ def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> 
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None:
         return False
+    if watched(question, change.table, sees=_EACH_STATEMENT if seen.picked == 0 else None):
+        return False
     if seen.picked == 0:
         return True
-    if _watched(question, change.table):
-        return False
     if change.verb is Verb.INSERT:
-        there = change.key is not None or seen.same == seen.picked
+        # Without ON CONFLICT, rows that are all older would have been refused.
+        there = change.key is not None or (seen.same == seen.picked and seen.fresh != 0)
         return seen.pending == 0 and there and not change.writes
     return seen.pending == 0 and not change.volatile
 
@@ -89,9 +155,11 @@ def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> 
 def _may_repeat(question: Question, left: tuple[int, ...], rows: RowEvidence) -> bool:
     between = question.between(left[0], left[-1])
     data = [s for s in between if not changes_nothing(s, question.effects)]
-    if any(s.change is None or _watched(question, s.change.table) for s in data):
+    if any(s.change is None or _is_watched(question, s.change) for s in data):
         return False
     if any(not _finds_its_rows(s, rows) for s in data):
+        return False
+    if any(_is_overtaken(s, rows) and not _left_nothing(s, rows) for s in data):
         return False
     inert = {s.index for s in data if _is_inert(question, s, rows)}
     return repeatable(data, inert=inert)
@@ -101,6 +169,18 @@ def _finds_its_rows(statement: Statement, rows: RowEvidence) -> bool:
     """Whether ON CONFLICT has a key to conflict with, and none of its values is NULL."""
     seen, change = rows.seen.get(statement.index), statement.change
     return not (change and change.key is not None) or bool(seen and seen.pending is not None)
+
+
+def _is_overtaken(statement: Statement, rows: RowEvidence) -> bool:
+    """Whether, if it ran, it would now change what others have written since."""
+    seen, change = rows.seen.get(statement.index, Seen()), statement.change
+    if change is None or change.verb is Verb.REFRESH:
+        return change is None
+    if change.verb is Verb.SET_SEQUENCE:
+        return not change.reads  # it would be set back, to numbers that were given since
+    if change.verb is Verb.INSERT and change.writes:
+        return seen.picked not in {seen.pending, seen.same}
+    return seen.pending != 0 and bool(seen.overtaken or not change.steady)
 
 
 def _is_inert(question: Question, statement: Statement, rows: RowEvidence) -> bool:
@@ -117,6 +197,12 @@ def _is_absent(statement: Statement, rows: RowEvidence) -> bool:
     if seen is None or change is None or change.verb is not Verb.INSERT:
         return False
     return seen.pending is not None and seen.pending == seen.picked
+
+
+def read_alike(script: Script) -> int:
+    """How many statements mean what they mean in any session: those before the script sets it."""
+    session = (s for s in script.statements if s.nature is Nature.SESSION)
+    return next((s.index - 1 for s in session if not _LIMITS.match(s.sql)), len(script.statements))
 
 
 def insert_keys(statements: Sequence[Statement], facts: Facts) -> dict[int, tuple[str, ...]]:
@@ -151,16 +237,14 @@ def _is_private(question: Question, statement: Statement) -> bool:
     unseen = {
         (parts(key.on), parts(key.identity)[0]) for key in made(question) if key.kind == "column"
     }
-    return change.own_reads.isdisjoint(change.writes) and private(
-        change.table, change.writes, unseen
-    )
+    same = change.own_reads.isdisjoint({*change.writes, "*"}) and not change.fleeting
+    return same and private(change.table, change.writes, unseen)
 
 
-def _watched(question: Question, table: Table) -> bool:
-    """Whether a trigger or rule sees what happens to its rows."""
-    return any(
-        same_table(table, parts(key.on)) for key in question.live if key.kind in HIDES and key.on
-    )
+def _is_watched(question: Question, change: RowChange) -> bool:
+    if change.verb in {Verb.REFRESH, Verb.SET_SEQUENCE}:
+        return False
+    return watched(question, change.table)
 
 
 def _named(statements: Collection[Statement]) -> str:

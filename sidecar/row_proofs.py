@@ -7,14 +7,18 @@ the statement gives them. Where none applies, the question stays open.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.attempt_window import brought, written_by
 from sidecar.model import (
+    Change,
     Effect,
     FactKey,
     Facts,
     Nature,
+    RowChange,
     Script,
     Seen,
     Statement,
@@ -22,10 +26,13 @@ from sidecar.model import (
     Verb,
     Window,
 )
-from sidecar.table_names import parts, same_table
+from sidecar.table_names import meet, parts, same_table
 
-HIDES = frozenset({"trigger", "rule"})
+_HIDES = frozenset({"trigger", "rule"})
 """Kinds of facts that make a change of rows do more than its statement says."""
+_MAY_SKIP = re.compile(" (BEFORE|INSTEAD) ")
+_COMPUTED = re.compile(r" (DEFAULT|GENERATED) .*\(")
+_RELATIONS = frozenset({"table", "view", "materialized view"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,9 @@ class Question:
 
 def did_not_run(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Why it is certain that the statement did not run, or ''."""
-    return _catalog_row_is_older(question, statement, rows) or _rows_are_older(statement, rows)
+    return _catalog_row_is_older(question, statement, rows) or _rows_are_older(
+        question, statement, rows
+    )
 
 
 def ran(question: Question, statement: Statement, rows: RowEvidence) -> str:
@@ -81,29 +90,38 @@ def _catalog_row_is_older(question: Question, statement: Statement, rows: RowEvi
 def _catalog_row_is_new(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Something was made or altered within the attempt, and it is the first that does it."""
     dated = _ages(question, statement, rows)
-    low = question.candidates[0]
-    earlier = {c.key for effect in question.effects[low : statement.index - 1] for c in effect}
-    new = [key for key in dated if key not in earlier]
-    if rows.window and any(dated[key] < rows.window.oldest for key in new):
-        return f"it ran: {new[0]} was written within the attempt"
-    return ""
+    earlier = {c.key for effect in question.effects[: statement.index - 1] for c in effect}
+    window = rows.window if rows.window and rows.window.sharp else None
+    new = [key for key in dated if window and key not in earlier and dated[key] < window.oldest]
+    return f"it ran: {new[0]} was written within the attempt" if new else ""
 
 
 def _ages(question: Question, statement: Statement, rows: RowEvidence) -> dict[FactKey, int]:
-    """Of the facts that the statement makes, alters or removes, and that are there now."""
-    keys = (change.key for change in question.effects[statement.index - 1])
+    """Of the facts that the statement makes or alters, and that are there now."""
+    keys = sorted(written_by(question.effects[statement.index - 1]))
     return {key: rows.ages[key] for key in keys if key in rows.ages and key in question.live}
 
 
-def _rows_are_older(statement: Statement, rows: RowEvidence) -> str:
+def _rows_are_older(question: Question, statement: Statement, rows: RowEvidence) -> str:
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None or rows.window is None:
         return ""
-    if seen.older and not change.fleeting and not change.reads:
+    if watched(question, change.table, sees=_MAY_SKIP):
+        return ""
+    # Few such rows may be of transactions that began before the attempt and went on writing.
+    most = (seen.older or 0) * 2 > (seen.picked or 0)
+    if seen.older and most and not change.fleeting and not change.reads:
         return f"it did not run: {seen.older} rows that it would change are older than the attempt"
+    if change.reads and seen.pending and _all_older(change, seen):
+        return "it did not run: rows that it would change, and all that it reads, are older"
     if change.verb is Verb.INSERT and change.key is None and seen.picked and seen.fresh == 0:
         return "it did not run: no row of its table was written during the attempt"
     return ""
+
+
+def _all_older(change: RowChange, seen: Seen) -> bool:
+    picks = change.verb in {Verb.UPDATE, Verb.DELETE} and not change.fleeting
+    return picks and change.steady and seen.stirred == 0
 
 
 def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidence) -> str:
@@ -113,21 +131,22 @@ def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidenc
     if (
         change.verb is Verb.INSERT
         and seen.matched is not None
+        and (seen.matched < rows.window.oldest or _is_first(question, change.table))
         and (
-            rows.window.bounded
-            or (seen.picked or 0) > 1
+            (seen.picked or 0) > 1
             or statement.index in rows.keys
             or is_made(question, change.table)
         )
     ):  # else it is one row, such as anybody may have written since
         return "it ran: one transaction of the attempt wrote just the rows that it gives"
-    if change.verb is Verb.INSERT and seen.fresh and _alone_in_private(question, statement):
+    its_own = change.verb is Verb.INSERT and seen.fresh and seen.fresh == seen.picked
+    if its_own and _alone_in_private(question, statement):
         return "it ran: nothing else has ever written to the table, which the migration made"
     if (
         change.verb is Verb.UPDATE
         and (seen.picked or 0) > 1
         and (seen.older, seen.writers) == (0, 1)
-        and rows.window.bounded  # after a kill, others may have written them since
+        and is_made(question, change.table)  # others write all rows of their tables too
         and not change.reads
         and not change.fleeting
         and change.picked_by.isdisjoint(change.writes)
@@ -143,16 +162,42 @@ def _first_open_writer(question: Question, statement: Statement) -> bool:
     """Whether no other statement that may have run can have written to its table before it."""
     before = question.between(question.candidates[0], statement.index - 1)
     return all(
-        other.reach_known and not set(other.writes) & set(statement.writes)
+        other.reach_known
+        and other.change is not None
+        and other.change.verb in {Verb.INSERT, Verb.UPDATE}  # rows that go may change others
+        and not other.change.spreads
+        and not watched(question, other.change.table)
+        and not meet(other.writes, statement.writes)
         for other in before
         if other.nature is Nature.DATA
     )
 
 
+def _is_first(question: Question, table: Table) -> bool:
+    """Whether nothing that ran before the open statements can have written rows to the table."""
+    low = question.candidates[0]
+    rewritten = (c.key for effect in question.effects[:low] for c in effect if _rewrites(c))
+    anew = any(same_table(table, parts(key.on or key.identity)) for key in rewritten)
+    if anew and not is_made(question, table):
+        return False
+    return not any(
+        (s.nature is Nature.DATA and not s.reach_known)
+        or any(same_table(table, parts(name)) for name in s.writes)
+        for s in question.between(0, low)
+    )
+
+
+def _rewrites(change: Change) -> bool:
+    """Whether all rows of the table may have been written anew."""
+    if change.key.kind not in {"column", "table"} or change.after is None:
+        return False
+    return change.before is not None or bool(_COMPUTED.search(change.after))
+
+
 def _alone_in_private(question: Question, statement: Statement) -> bool:
     """Whether no other statement writes to its table, which this migration made itself."""
     change = statement.change
-    if change is None or any(k.kind in HIDES for k in made(question)):
+    if change is None or any(k.kind in _HIDES for k in made(question)):
         return False
     if not is_made(question, change.table):
         return False
@@ -160,9 +205,26 @@ def _alone_in_private(question: Question, statement: Statement) -> bool:
     return not any(
         same_table(change.table, parts(name))
         for other in others
-        if other.nature is Nature.DATA
-        for name in other.writes
+        for name in other.writes  # of CREATE TABLE AS too
     ) and all(other.reach_known for other in others if other.nature is Nature.DATA)
+
+
+def watched(question: Question, table: Table, *, sees: re.Pattern[str] | None = None) -> bool:
+    """Whether more may happen to its rows than a statement says, or less where `sees` says so.
+
+    Triggers and rules make it so, and that it is no ordinary table but a view or a foreign one.
+    """
+    relations = {
+        key: text
+        for key, text in question.live.items()
+        if key.kind in _RELATIONS and same_table(table, parts(key.identity))
+    }
+    ordinary = all(k.kind == "table" and "FOREIGN TABLE" not in t for k, t in relations.items())
+    return not (relations and ordinary) or any(
+        key.kind == "rule" or not sees or sees.search(text)
+        for key, text in question.live.items()
+        if key.kind in _HIDES and key.on and same_table(table, parts(key.on))
+    )
 
 
 def is_made(question: Question, table: Table) -> bool:
@@ -174,5 +236,5 @@ def is_made(question: Question, table: Table) -> bool:
 def made(question: Question) -> set[FactKey]:
     """The facts that this migration brought into being before the open statements."""
     effects = question.effects[: question.candidates[0]]
-    keys = {change.key for effect in effects for change in effect if change.after is not None}
+    keys = {key for effect in effects for key in brought(effect)}
     return {key for key in keys if key not in question.base and key in question.live}

@@ -39,10 +39,10 @@ def same_as_set(targets: Sequence[Any], alias: str) -> str:
     for target in targets:
         if target.val.WhichOneof("node") in {"multi_assign_ref", "set_to_default"}:
             return ""
-        select = _select()
-        select.target_list.add().res_target.val.CopyFrom(target.val)
-        value = _text(select).removeprefix("SELECT ")
-        conditions.append(f"{quoted(alias)}.{quoted(target.name)} IS DISTINCT FROM ({value})")
+        value = expression(target.val)
+        column = f"{quoted(alias)}.{quoted(target.name)}"
+        given = f"CASE WHEN true THEN ({value}) ELSE {column} END"  # in the column's type
+        conditions.append(f"{column}::text IS DISTINCT FROM ({given})::text")  # 1.0 is not 1.00
     return " OR ".join(conditions)
 
 
@@ -62,6 +62,13 @@ def rows_given(node: Any, columns: Sequence[str]) -> str:
     parts = [f"({_text(part)})" for part in _queries(node.select_stmt.select_stmt)]
     given = " UNION ALL ".join([types, *parts])
     return f"{_with(node)}SELECT {COLUMNS} FROM ({given}) AS given"  # noqa: S608 (parser's text)
+
+
+def expression(node: Any) -> str:
+    """An expression, turned back to text."""
+    select = _select()
+    select.target_list.add().res_target.val.CopyFrom(node)
+    return _text(select).removeprefix("SELECT ")
 
 
 def _queries(query: Any) -> Iterable[Any]:

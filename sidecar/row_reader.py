@@ -1,11 +1,8 @@
-"""Reads what rows show of a failed migration's data statements: transaction ids and counts.
+"""Reads what rows show of a failed migration's data statements: counts, by age and by content.
 
 It only reads, in one transaction that is rolled back. What cannot be read (no right, a
-table that is gone, no operator to compare with) is left open, never an error.
-
-An age is `age(xmin)`: the number of transactions begun since the row was written, which
-PostgreSQL computes wraparound-safe (PostgreSQL, "Routine Vacuuming", "Preventing Transaction
-ID Wraparound Failures"). Freezing a row keeps its xmin since PostgreSQL 9.4.
+table that is gone, no operator to compare with) is left open, never an error. Ages are
+those of `id_reader`.
 """
 
 from __future__ import annotations
@@ -18,9 +15,6 @@ from sidecar.db import Session, identifier
 from sidecar.errors import DatabaseError
 from sidecar.model import (
     COLUMNS,
-    FactKey,
-    Ledger,
-    Marks,
     RowChange,
     Seen,
     Statement,
@@ -28,76 +22,10 @@ from sidecar.model import (
     Window,
 )
 from sidecar.queries import SET_SEARCH_PATH
-
-_DATED = frozenset({"column", "constraint", "index", "materialized view", "table", "type", "view"})
-"""Kinds of facts whose catalog row can be found by name."""
+from sidecar.table_names import meet
 
 _TIME_LIMIT = "SET LOCAL statement_timeout = '120s'; SET LOCAL row_security = off"
 """Row security must fail and not hide rows; a count that takes longer is not worth the wait."""
-
-_NOW = """
-SELECT (next & 4294967295)::text, pg_catalog.age((next & 4294967295)::text::xid), next >> 32 > 0
-  FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint)
-       AS s(next)
-"""
-"""The next transaction id, its age, and whether ids have wrapped around."""
-
-_AGE_OF_PRIMARY_KEY = """
-SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisprimary
-"""
-"""A restored dump makes the keys of a table after its rows."""
-
-_AGES_OF_FACTS = """
-WITH k AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) k(kind, identity, "on"))
-SELECT k.*, pg_catalog.age(a.xmin)
-  FROM k JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k."on")
-                                       AND quote_ident(a.attname) = k.identity
- WHERE k.kind = 'column'
-UNION ALL
-SELECT k.*, pg_catalog.age(c.xmin)
-  FROM k JOIN pg_catalog.pg_constraint c ON c.conrelid = to_regclass(k."on")
-                                        AND quote_ident(c.conname) = k.identity
- WHERE k.kind = 'constraint'
-UNION ALL
-SELECT k.*, pg_catalog.age(t.xmin)
-  FROM k JOIN pg_catalog.pg_type t ON t.typrelid = to_regclass(k.identity)
- WHERE k.kind = 'table' AND t.typtype = 'c'
-UNION ALL
-SELECT k.*, pg_catalog.age(i.xmin)
-  FROM k JOIN pg_catalog.pg_index i ON i.indexrelid = to_regclass(k.identity)
- WHERE k.kind = 'index'
-UNION ALL
-SELECT k.*, pg_catalog.age(t.xmin)
-  FROM k JOIN pg_catalog.pg_type t ON t.oid = to_regtype(k.identity)
- WHERE k.kind = 'type'
-UNION ALL
-SELECT k.*, pg_catalog.age(r.xmin)
-  FROM k JOIN pg_catalog.pg_rewrite r ON r.ev_class = to_regclass(k.identity)
- WHERE k.kind IN ('view', 'materialized view')
-"""
-"""Of facts that have a catalog row of their own, how old it is in transactions."""
-
-
-def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
-    """The ages of the ledger's rows, and of the catalog rows behind `keys`.
-
-    All in one transaction, in which `age` counts from the same point.
-    """
-    table = identifier(ledger.schema, "_prisma_migrations")
-    wanted = [key for key in keys if key.kind in _DATED]
-    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
-    with session.undone():
-        now, base, wrapped = session.query(_NOW)[0]
-        rows = session.query(f"SELECT id, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
-        keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
-        facts = session.query(_AGES_OF_FACTS, columns)
-    return Marks(
-        now=now,
-        ledger={row: age - base for row, age in rows},
-        key=keyed[0][0] - base if keyed else None,
-        facts={FactKey(kind, identity, on): age - base for kind, identity, on, age in facts},
-        wrapped=wrapped,
-    )
 
 
 def seen(
@@ -133,7 +61,7 @@ def _keeps_what_it_gave(statement: Statement, statements: Sequence[Statement]) -
     return all(
         other.reach_known
         and (
-            set(other.writes).isdisjoint(statement.writes)
+            not meet(other.writes, statement.writes)
             or (other.change is not None and _would_show(other.change, statement.change))
         )
         for other in statements
@@ -153,34 +81,74 @@ def _seen(
     session: Session, statement: Statement, window: Window | None, key: tuple[str, ...]
 ) -> Seen:
     change = statement.change
-    fresh = _fresh(session, statement, window) if window and statement.reach_known else None
+    known = window and statement.reach_known
+    fresh = _written(session, statement.writes, window, window.oldest) if known and window else None
     if change is None or not change.rows:
         return Seen(fresh=fresh)
+    stirred, overtaken = _moved(session, change, window)
     if change.verb is Verb.INSERT:
-        picked, pending, same = _given(session, change, key)
-        matched = _matched(session, change, window)
-        return Seen(picked, pending, same, fresh=fresh, matched=matched)
-    picked, pending, older, writers = _picked(session, change, window)
-    return Seen(picked, pending, None, older, writers, fresh)
+        picked, pending, same, older = _given(session, change, key, window)
+        return Seen(
+            picked,
+            pending,
+            same,
+            older,
+            fresh=fresh,
+            stirred=stirred,
+            overtaken=overtaken,
+            matched=_matched(session, change, window),
+        )
+    picked, pending, older, writers, new, newest = _picked(session, change, window)
+    return Seen(
+        picked,
+        pending,
+        None,
+        older,
+        writers,
+        fresh,
+        stirred=_sum(stirred, new),
+        overtaken=_sum(overtaken, newest),
+        filled=_filled(session, change),
+    )
 
 
-def _fresh(session: Session, statement: Statement, window: Window) -> int | None:
-    """Rows of all the tables it writes that were written in the window."""
+def _sum(some: int | None, more: int | None) -> int | None:
+    return None if some is None or more is None else some + more
+
+
+def _moved(
+    session: Session, change: RowChange, window: Window | None
+) -> tuple[int | None, int | None]:
+    """Rows of the tables that it reads, written since the window opened, and after the attempt."""
+    if window is None:
+        return None, None
+    read = [identifier(*table) for table in change.reads]
+    if not read:
+        return 0, 0
+    return (
+        _written(session, read, window, window.oldest),
+        _written(session, read, window, window.afterwards),
+    )
+
+
+def _written(session: Session, tables: Collection[str], window: Window, oldest: int) -> int | None:
+    """Rows of all these tables that are not older.
+
+    By whomever and however late they were written: a row may have been changed since.
+    """
     counts = [
         _one_row(
             session,
-            f"SELECT count(*) FROM {table} AS t WHERE {_inside('t', window)}",  # noqa: S608
+            f"SELECT count(*) FROM {table} AS t WHERE {_age('t', window)} <= {oldest}",  # noqa: S608
         )
-        for table in statement.writes
+        for table in tables
     ]
     known = [count[0] for count in counts if count]
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _picked(
-    session: Session, change: RowChange, window: Window | None
-) -> tuple[int | None, int | None, int | None, int | None]:
-    """picked, pending, older and writers of `Seen`."""
+def _picked(session: Session, change: RowChange, window: Window | None) -> tuple[int | None, ...]:
+    """picked, pending, older, writers of `Seen`; pending rows of `stirred` and of `overtaken`."""
     counts = ["count(*)"]
     if window:
         age = _age(change.row, window)
@@ -191,21 +159,31 @@ def _picked(
         )
     row = _one_row(session, change.rows.replace(COLUMNS, ", ".join(counts), 1))
     picked, older, writers = (*(row or ()), None, None, None)[:3]
-    pending = picked
-    if change.differs:
-        counted = f"count(*) FILTER (WHERE {change.differs})"
-        pending = (_one_row(session, change.rows.replace(COLUMNS, counted, 1)) or (None,))[0]
-    return picked, pending, older, writers
+    differs = change.differs or "true"
+    counts = [f"count(*) FILTER (WHERE {differs})"]
+    for oldest in (window.oldest, window.afterwards) if window else ():
+        young = f"{_age(change.row, window)} <= {oldest}" if window else ""
+        counts.append(f"count(*) FILTER (WHERE ({differs}) AND {young})")
+    row = _one_row(session, change.rows.replace(COLUMNS, ", ".join(counts), 1))
+    pending, new, newest = (*(row or ()), None, None, None)[:3]
+    return picked, pending, older, writers, new, newest
+
+
+def _filled(session: Session, change: RowChange) -> int | None:
+    some = " OR ".join(f"t.{identifier(column)} IS NOT NULL" for column in change.writes)
+    table = identifier(*change.table)
+    row = _one_row(session, f"SELECT count(*) FROM {table} AS t WHERE {some or 'false'}")  # noqa: S608
+    return row[0] if row else None
 
 
 def _given(
-    session: Session, change: RowChange, key: tuple[str, ...]
-) -> tuple[int | None, int | None, int | None]:
-    """picked, pending and same of `Seen` for an INSERT."""
+    session: Session, change: RowChange, key: tuple[str, ...], window: Window | None
+) -> tuple[int | None, ...]:
+    """picked, pending, same and, of an INSERT that would set them, older of `Seen`."""
     row = _one_row(session, change.rows.replace(COLUMNS, "count(*)", 1))
     picked = row[0] if row else None
     if not key:
-        return picked, None, None
+        return picked, None, None, None
     by_key = " AND ".join(f"there.{column} = given.{column}" for column in key)
     whole = " AND ".join(
         f"there.{column}::text IS NOT DISTINCT FROM given.{column}::text" for column in change.fixed
@@ -217,10 +195,13 @@ def _given(
         f"count(*) FILTER (WHERE {there} {by_key} AND {whole})), "
         f"count(*) FILTER (WHERE {unknown})"
     )
+    if window and change.writes and change.settled:
+        older = f"{_age('there', window)} > {window.oldest}"
+        counts += f", count(*) FILTER (WHERE {there} {by_key} AND {older}))"
     row = _one_row(session, change.rows.replace(COLUMNS, counts, 1))
     if row is None or row[2]:
-        return picked, None, None  # NULL equals nothing: such rows are always new
-    return picked, row[0], row[1]
+        return picked, None, None, None  # NULL equals nothing: such rows are always new
+    return picked, row[0], row[1], (*row[3:], None)[0]
 
 
 def _matched(session: Session, change: RowChange, window: Window | None) -> int | None:

@@ -150,7 +150,7 @@ def _traits(piece: _Piece) -> Traits:
     if kind.nature is not Nature.DATA:
         return kind
     if type_name(node) == "DoStmt":
-        done = _block(piece.sql)
+        done = _block(node, piece.sql)
         return replace(
             kind,
             nature=done.nature,
@@ -161,10 +161,13 @@ def _traits(piece: _Piece) -> Traits:
     return replace(kind, change=row_change(node, reach(node)))
 
 
-def _block(sql: str) -> Block:
+def _block(node: Any, sql: str) -> Block:
     """What a DO does; unknown where it is in another language, or PL/pgSQL refuses it."""
     from postgast import PgQueryError, parse_plpgsql
 
+    options = (item.def_elem for item in node.args)
+    if any(o.defname == "language" and o.arg.string.sval != "plpgsql" for o in options):
+        return UNKNOWN
     try:
         return block(parse_plpgsql(sql), _one_statement)
     except PgQueryError:

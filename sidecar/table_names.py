@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sidecar.model import Facts, Table
 
@@ -24,6 +24,12 @@ def parts(name: str) -> Table:
         part[1:-1].replace('""', '"') if part.startswith('"') else part
         for part in _PART.findall(name)
     )
+
+
+def meet(names: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether two lists of dotted names may have a table in common."""
+    known = [parts(name) for name in others]
+    return any(same_table(parts(name), other) for name in names for other in known)
 
 
 def unique_keys(table: Table, facts: Facts) -> Iterator[tuple[str, ...]]:

@@ -66,6 +66,60 @@ CREATE TABLE "Event_2024" PARTITION OF "Event" FOR VALUES FROM ('2024-01-01') TO
 CREATE TABLE "Event_rest" PARTITION OF "Event" DEFAULT;
 INSERT INTO "Event" VALUES ('2024-05-01', 'old'), ('2025-05-01', 'new');
 """
+    HAS_ODD_TYPES = """
+CREATE EXTENSION citext;
+CREATE TABLE "Odd" (
+    "id" SERIAL NOT NULL, "price" NUMERIC, "cents" NUMERIC(10,2), "code" CHAR(5), "raw" JSON,
+    "span" INTERVAL, "low" CITEXT, "short" VARCHAR(3), "ref" UUID, "at" TIMESTAMPTZ,
+    CONSTRAINT "Odd_pkey" PRIMARY KEY ("id")
+);
+INSERT INTO "Odd" ("price", "cents", "code", "raw", "span", "low", "short", "ref", "at") VALUES
+  (1.0, 1, 'ab', '{"a": 1}', '1 mon', 'Some@X', 'abc',
+   'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2024-12-31 20:00+00'),
+  (2.5, 2, 'cd', '{"b": 2}', '2 mon', 'other@x', 'xyz',
+   'b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2025-06-01 00:00+00');
+"""
+    HAS_FAMILIES = """
+CREATE TABLE "Node" ("id" TEXT PRIMARY KEY, "parent" TEXT, "up" TEXT, "n" INTEGER DEFAULT 0);
+CREATE TABLE "Leaf" ("node" TEXT DEFAULT 'root', "n" INTEGER DEFAULT 0, "was" TEXT);
+ALTER TABLE "Node" ADD CONSTRAINT "Node_parent_fkey" FOREIGN KEY ("parent")
+  REFERENCES "Node"("id") ON DELETE SET NULL ON UPDATE CASCADE;
+ALTER TABLE "Leaf" ADD CONSTRAINT "Leaf_node_fkey" FOREIGN KEY ("node")
+  REFERENCES "Node"("id") ON DELETE SET DEFAULT ON UPDATE CASCADE;
+INSERT INTO "Node" VALUES ('root', NULL), ('a', 'root'), ('b', 'a'), ('c', 'b');
+INSERT INTO "Leaf" VALUES ('a', 1), ('b', 2), ('c', 3);
+"""
+    HAS_TWINS = """
+CREATE SCHEMA "other";
+CREATE TABLE "other"."Log" ("line" TEXT PRIMARY KEY, "n" INTEGER);
+CREATE TABLE "other"."Post" ("id" SERIAL PRIMARY KEY, "state" TEXT, "views" INTEGER);
+INSERT INTO "other"."Log" VALUES ('theirs', 1), ('added', 2);
+INSERT INTO "other"."Post" ("state", "views") VALUES ('draft', 1), ('pending', 2);
+"""
+    SWALLOWS_ROWS = """
+CREATE FUNCTION "guard"() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN IF OLD."views" = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+CREATE TRIGGER "guard_post" BEFORE UPDATE ON "Post" FOR EACH ROW EXECUTE FUNCTION "guard"();
+CREATE TABLE "Past" ("what" TEXT);
+CREATE RULE "divert" AS ON INSERT TO "Log" DO INSTEAD INSERT INTO "Past" VALUES (NEW."line");
+CREATE FUNCTION "once"() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO "Past" VALUES (TG_OP || ' of users'); RETURN NULL; END $$;
+CREATE TRIGGER "note_user" AFTER UPDATE OR DELETE ON "User"
+  FOR EACH STATEMENT EXECUTE FUNCTION "once"();
+"""
+    COUNTS_BEHIND_A_VIEW = """
+ALTER TABLE "Post" ADD COLUMN "version" INTEGER NOT NULL DEFAULT 0;
+CREATE FUNCTION "bump"() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN NEW."version" = OLD."version" + 1; RETURN NEW; END $$;
+CREATE TRIGGER "bump_post" BEFORE UPDATE ON "Post" FOR EACH ROW EXECUTE FUNCTION "bump"();
+CREATE VIEW "Shown" AS SELECT "id" AS "post", "state", "views" AS "seen" FROM "Post";
+"""
+    INDEXES_STATES = """
+CREATE INDEX "Post_state_idx" ON "Post"("state");
+ALTER TABLE "Post" ADD COLUMN "old" INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE "Log" ADD COLUMN "id" TEXT NOT NULL DEFAULT gen_random_uuid();
+ALTER TABLE "Log" ADD CONSTRAINT "Log_pkey" PRIMARY KEY ("id");
+"""
 
 
 @dataclass(frozen=True, slots=True)

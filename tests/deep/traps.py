@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.deep.past import Extra, Key, Past
-from tests.deep.world import How, Rival, Storage, World
+from tests.deep.world import AT_LAST, How, Rival, Storage, World
 
 UP = 'UPDATE "Post" SET "views" = "views" + 1'
 NEW = 'ALTER TABLE "Post" ADD COLUMN "c" INTEGER'
@@ -218,40 +218,44 @@ RIVALS: dict[str, World] = {
     "the same by the application": World((UP,), rivals=(Rival(0, UP),)),
     "the same rows by the application": World((LINE,), rivals=(Rival(0, LINE),)),
     "the same rows before": World((LINE,), rivals=(Rival(-1, LINE),)),
-    "the same rows, later": World((LINE,), rivals=(Rival(9, LINE),)),
-    "all rows written later": World((UP,), rivals=(Rival(9, TOUCH),)),
+    "the same rows, later": World((LINE,), rivals=(Rival(AT_LAST, LINE),)),
+    "all rows written later": World((UP,), rivals=(Rival(AT_LAST, TOUCH),)),
     "all rows written before": World((UP,), rivals=(Rival(-1, TOUCH),)),
-    "made rows gone": World((LINE,), rivals=(Rival(9, """DELETE FROM "Log" WHERE "n" = 1"""),)),
+    "made rows gone": World(
+        (LINE,), rivals=(Rival(AT_LAST, """DELETE FROM "Log" WHERE "n" = 1"""),)
+    ),
     "rows picked again": World(
-        (LIVE,), rivals=(Rival(9, 'UPDATE "Post" SET "state" = \'pending\''),)
+        (LIVE,), rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "state" = \'pending\''),)
     ),
     "new rows picked": World(
         ("""UPDATE "Post" SET "state" = 'live', "views" = 1""",),
-        rivals=(Rival(9, """INSERT INTO "Post" ("title", "state") VALUES ('n', 'pending')"""),),
+        rivals=(
+            Rival(AT_LAST, """INSERT INTO "Post" ("title", "state") VALUES ('n', 'pending')"""),
+        ),
     ),
-    "an emptied table in use": World(('TRUNCATE "Log"',), rivals=(Rival(9, LINE),)),
-    "deleted, and in use": World(('DELETE FROM "Log"',), rivals=(Rival(9, LINE),)),
+    "an emptied table in use": World(('TRUNCATE "Log"',), rivals=(Rival(AT_LAST, LINE),)),
+    "deleted, and in use": World(('DELETE FROM "Log"',), rivals=(Rival(AT_LAST, LINE),)),
     "a new column beside new rows": World(
         (NEW, 'UPDATE "Post" SET "c" = "views" * 2', 'ALTER TABLE "Post" DROP COLUMN "rank"'),
-        rivals=(Rival(9, """INSERT INTO "Post" ("title") VALUES ('n')"""),),
+        rivals=(Rival(AT_LAST, """INSERT INTO "Post" ("title") VALUES ('n')"""),),
     ),
     "a new column beside changed rows": World(
         (NEW, 'UPDATE "Post" SET "c" = "views"'),
-        rivals=(Rival(9, 'UPDATE "Post" SET "views" = "views" + 5'),),
+        rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "views" = "views" + 5'),),
     ),
     "moved rows changed": World(
         (
             'CREATE TABLE "Kept" ("title" TEXT, "n" INTEGER)',
             'INSERT INTO "Kept" SELECT "title", "views" FROM "Post"',
         ),
-        rivals=(Rival(9, 'UPDATE "Post" SET "views" = "views" + 5'),),
+        rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "views" = "views" + 5'),),
     ),
     "a counter in use": World(
-        ("SELECT setval('ticket', 500)",), rivals=(Rival(9, "SELECT nextval('ticket')"),)
+        ("SELECT setval('ticket', 500)",), rivals=(Rival(AT_LAST, "SELECT nextval('ticket')"),)
     ),
     "a counter by its restart": World(
         ("ALTER SEQUENCE ticket RESTART WITH 7", NEW),
-        rivals=(Rival(9, "SELECT nextval('ticket')"),),
+        rivals=(Rival(AT_LAST, "SELECT nextval('ticket')"),),
     ),
 }
 """Every boundary of these too, each with somebody else at work."""

@@ -63,11 +63,15 @@ class Storage(Enum):
     RESTORED_AT_ONCE = "restored from a dump in a single transaction"
 
 
+AT_LAST = 99
+"""After the migration failed, however far it came."""
+
+
 class Rival(NamedTuple):
     """One statement of the application, in a transaction of its own.
 
     `after` is the number of the statement behind which it came; -1 is before the migration
-    began, and more than what was run is after it failed.
+    began, and more than what was run is after it failed, as `AT_LAST` always is.
     """
 
     after: int
@@ -241,7 +245,7 @@ def plant(world: World, database: Database) -> Planted:
         run.session.close()
         if logs:
             incident.log_error(books, row, logs, world.past.schema)
-        run.rivals(applied, until=len(world.script))
+        run.rivals(applied, until=AT_LAST)
     return Planted(applied, tuple(run.came), world.script[applied:ran])
 
 

@@ -428,7 +428,7 @@ def test_duplicates_under_a_unique_index(latest_database: Database, tmp_path: Pa
     assert (failed.code, _committed(failed)) == (4, (1,))
     assert "could not create unique index" in failed.what
     assert "statements committed by this repair, which stay: 1" in failed.what
-    assert failed.next_steps == ("Remove the cause, then start again.",)
+    assert failed.next_steps[-1] == "Remove the cause, then start again."
     assert _invalid(latest_database) == []
     latest_database.execute("UPDATE momentum.mm_issue SET title = 'other' WHERE id = 1")
     plan = _planned(environ)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
 
+from sidecar.demo import SCHEMA
+from sidecar.embedded import bundled_bindir
 from sidecar.errors import ExitCode
-from tests.command import Scene, shadows, unchanged
-from tests.incident import Migration
+from tests import incident
+from tests.command import ROOT, Scene, shadows, unchanged
+from tests.incident import BEFORE, FAILED, Migration, Mode
 from tests.integration.test_ledger_and_folder import outcome
-from tests.postgres import Database, Role
+from tests.postgres import Database, Role, fresh_database
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text);\n")
 ALTER = Migration("2_alter", "CREATE TABLE tag (id int);\nALTER TABLE item ADD COLUMN more int;\n")
+IN_PARTS = Migration(
+    "2_parts",
+    "CREATE TABLE tag (id int);\nCREATE INDEX CONCURRENTLY tag_id ON tag (id);\n"
+    "ALTER TABLE item ADD COLUMN more int;\n",
+)
 TAGS = Migration("2_tags", "CREATE TABLE tag (id int);\nCREATE TABLE more (id int);\n")
 
 LEDGER_RIGHTS = "GRANT SELECT, INSERT, UPDATE ON _prisma_migrations TO {role}"
@@ -105,6 +115,47 @@ def test_a_schema_in_which_nothing_may_be_made(scene: Scene, role: Role) -> None
     assert "permission denied for schema public" in ended.what
 
 
+RIGHTS = {
+    "ALTER TABLE public.item OWNER TO {role};": "ALTER TABLE item OWNER TO {role}",
+    "GRANT CREATE ON SCHEMA public TO {role};": "GRANT CREATE ON SCHEMA public TO {role}",
+    'GRANT INSERT ON "public"."_prisma_migrations" TO {role};': (
+        "GRANT INSERT ON _prisma_migrations TO {role}"
+    ),
+    'GRANT UPDATE ON "public"."_prisma_migrations" TO {role};': (
+        "GRANT UPDATE ON _prisma_migrations TO {role}"
+    ),
+}
+"""What is asked for, and how a test gives it."""
+
+
+@pytest.mark.parametrize("lacking", RIGHTS)
+def test_a_right_that_a_repair_in_parts_lacks(scene: Scene, role: Role, lacking: str) -> None:
+    """What would be refused half-way is told, by name, before anything is changed: exit 3."""
+    scene.plant(0, IN_PARTS, INIT)
+    others = [given for asked, given in RIGHTS.items() if asked != lacking]
+    reading = "GRANT SELECT ON _prisma_migrations TO {role}"
+    grant(scene, role, "GRANT USAGE ON SCHEMA public TO {role}", reading, *others)
+    with unchanged(scene.database):
+        ended = scene.run(**login(scene, role))
+    assert outcome(ended) == (ExitCode.HALTED, "halted")
+    assert f"the role {role.name} lacks rights" in ended.what
+    assert ended.next_steps == (lacking.format(role=role.name),)
+    grant(scene, role, RIGHTS[lacking])
+    assert outcome(scene.run(**login(scene, role))) == (0, "repaired")
+
+
+def test_no_shadow_database_may_be_made(scene: Scene) -> None:
+    """Without CREATEDB, and with nothing else on the ladder: exit 3 names the ways to one."""
+    role = scene.database.role(owner=False)
+    scene.plant(1, TAGS, INIT)
+    grant(scene, role, SCHEMA_RIGHTS, LEDGER_RIGHTS)
+    with unchanged(scene.database):
+        ended = scene.run(SIDECAR_SHADOW="server", **login(scene, role))
+    assert outcome(ended) == (3, "halted")
+    assert "the role may not create databases (it lacks CREATEDB)" in str(ended.finding.missing)
+    assert "ALTER ROLE <role> CREATEDB;" in str(ended.finding.missing)
+
+
 @pytest.mark.parametrize("right", ["GRANT SELECT ON _prisma_migrations TO {role}"])
 def test_reading_needs_no_more_than_reading(scene: Scene, role: Role, right: str) -> None:
     """`status` needs SELECT on the ledger and a shadow, nothing else in the database."""
@@ -121,3 +172,41 @@ def test_a_healthy_run_needs_only_the_ledger(scene: Scene, role: Role) -> None:
     scene.database.execute("UPDATE _prisma_migrations SET finished_at = now()")
     grant(scene, role, "GRANT SELECT ON _prisma_migrations TO {role}")
     assert outcome(scene.run(**login(scene, role))) == (0, "healthy")
+
+
+# --- the script in docs ---------------------------------------------------------------
+
+
+@pytest.fixture
+def least(scene: Scene) -> Role:
+    """A role to which docs/least-privilege.sql gave its rights in a database closed to others."""
+    database, role = scene.database, Role(f"least_{uuid.uuid4().hex[:12]}", uuid.uuid4().hex)
+    incident.write_migrations(scene.folder)
+    with database.connect() as connection:
+        incident.plant(connection, statements=1, mode=Mode.KILLED)
+    database.execute(f"REVOKE ALL ON DATABASE {database.name} FROM PUBLIC")
+    database.resources.callback(database.server.run_sql, f"DROP ROLE {role.name}")
+    psql = [str(bundled_bindir() / "psql"), "-qX", "-v", f"role={role.name}"]
+    script = str(ROOT / "docs" / "least-privilege.sql")
+    subprocess.run([*psql, "-v", f"schema={SCHEMA}", "-f", script, database.conninfo], check=True)
+    database.execute(f"ALTER ROLE {role.name} PASSWORD '{role.password}'")
+    return role
+
+
+def test_the_least_privileges_repair_the_incident(scene: Scene, least: Role) -> None:
+    """The grants of docs/least-privilege.sql, and no others, are enough for the repair."""
+    url = scene.database.url(user=least.name, password=least.password, schema=SCHEMA)
+    assert outcome(scene.run(DATABASE_URL=url)) == (0, "repaired")
+    assert outcome(scene.run(DATABASE_URL=url)) == (0, "healthy")
+    with fresh_database(scene.database.server) as clean:
+        with clean.connect() as connection:
+            incident.clean_run(connection, (*BEFORE, FAILED))
+        facts = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1"
+        indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'momentum' ORDER BY 1"
+        for query in (facts, indexes):
+            assert scene.database.execute(query) == clean.execute(query)
+
+
+def test_the_readme_names_the_script() -> None:
+    """Who reads what the role needs finds it."""
+    assert "docs/least-privilege.sql" in (ROOT / "README.md").read_text(encoding="utf-8")

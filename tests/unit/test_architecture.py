@@ -40,7 +40,8 @@ LAYERS = {
     "statement_kinds": "model statement_reach",
     "names_read": "model pure_functions statement_reach",
     "row_queries": "model statement_reach",
-    "row_changes": "model names_read row_queries statement_reach",
+    "row_conditions": "names_read statement_reach",
+    "row_changes": "model names_read row_conditions row_queries statement_reach",
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
     "script": "anonymous_blocks errors model row_changes statement_kinds statement_reach",
     # decisions
@@ -52,14 +53,16 @@ LAYERS = {
     "harmless": "model table_names",
     "attempt_window": "model",
     "live_tables": "model table_names",
-    "row_proofs": "model table_names",
-    "row_evidence": "evidence harmless live_tables model row_proofs table_names",
+    "row_proofs": "attempt_window model table_names",
+    "row_evidence": "attempt_window evidence harmless live_tables model row_proofs table_names",
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
     "steps": "model remains",
     "obstacles": "model steps",
     "plan": ("__init__ diagnose evidence mark model obstacles policy refusal remains steps undo"),
     "verify": "model undo",
+    "causes": "errors model row_queries",
+    "offending": "errors model row_queries table_names",
     # words
     "text": "model",
     "pages": "model text",
@@ -78,20 +81,26 @@ LAYERS = {
     "embedded": "errors",
     "shadow": "db embedded errors model queries signals",
     "replay": "db errors model queries script shadow snapshot",
-    "execute": "blockers db errors model queries remains signals snapshot verify",
+    "tries": "errors",
+    "offenders": "causes db errors model offending row_queries",
+    "execute": (
+        "blockers causes db errors model offenders queries remains signals snapshot tries verify"
+    ),
+    "rights": "db errors model queries",
     "deliver": "",
     # the program and its boundary
     "opening": "config db errors history lock log model queries wait",
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
-    "row_reader": "db errors model queries",
+    "id_reader": "db model",
+    "row_reader": "db errors model queries table_names",
     "examine": (
-        "attempt_window db diagnose errors history mark model plan queries replay"
-        " row_evidence row_proofs row_reader script shadow snapshot undo"
+        "attempt_window db diagnose errors history id_reader live_tables mark model plan queries"
+        " replay row_evidence row_proofs row_reader script shadow snapshot table_names undo"
     ),
     "app": (
-        "config diagnose errors examine execute history lock model opening outcomes plan shadow"
-        " undo"
+        "config diagnose errors examine execute history lock model opening outcomes plan rights"
+        " shadow tries undo"
     ),
     "demo": "db embedded errors history model queries script",
     "cli": (
@@ -104,17 +113,18 @@ LAYERS = {
 # Values in, values out.
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
-    " statement_reach statement_kinds names_read row_queries row_changes anonymous_blocks script"
+    " statement_reach statement_kinds names_read row_conditions row_queries row_changes anonymous_blocks script"
     " evidence table_names harmless attempt_window live_tables row_proofs row_evidence"
     " diagnose undo"
-    " remains mark steps obstacles refusal plan verify report text pages plan_sql queries"
+    " remains mark steps obstacles refusal plan verify causes offending"
+    " report text pages plan_sql queries"
 ).split()
 NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})
 
 # Libraries with one door each.
 ONLY_IN = {
     "psycopg": {"db"},
-    "postgast": {"row_queries", "script"},
+    "postgast": {"offending", "row_queries", "script"},
     "subprocess": {"embedded", "demo"},
     "docker": set[str](),
 }

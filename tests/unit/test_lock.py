@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar import lock
 from sidecar.db import Session
-from sidecar.errors import BusyError, ExitCode
-from sidecar.lock import describe, executing, poll_until
+from sidecar.errors import BusyError, ExitCode, HaltError
+from sidecar.lock import describe, executing, poll_until, refuse_transaction_pooler
 
 ROW = (42, "app", "ada", "active", 2.6, "CREATE  INDEX\n i ON t (a)")
 
@@ -147,3 +150,48 @@ def test_no_password_is_read_out_of_a_query() -> None:
     """What others run is shown, but not if it speaks of a password."""
     query = "ALTER ROLE ada PASSWORD 'correct horse'"
     assert "correct" not in describe((7, "psql", "ada", "active", 1.0, query))
+
+
+# --- poolers ---------------------------------------------------------------------
+
+
+@dataclass
+class Line:
+    """A connection that was announced `pid`, and meets these server processes in turn."""
+
+    backend_pid: int
+    meets: tuple[int, ...]
+    closed: bool = False
+    turns: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turns = cycle(self.meets)
+
+    def query(self, _statement: str, _params: object = None) -> list[tuple[Any, ...]]:
+        """Where it is now."""
+        return [(next(self.turns),)]
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "shared"),
+    [
+        (Line(7, (7,)), None, False),
+        (Line(-5, (7,)), Line(-6, (8,)), False),
+        (Line(-5, (7,)), Line(-6, (7,)), True),
+        (Line(-5, (7, 7, 9)), Line(-6, (8,)), True),
+        (Line(-5, (7,)), Line(-6, (8, 8, 9)), True),
+    ],
+    ids=["direct", "session", "one for both", "mine moves", "the other moves"],
+)
+def test_a_pooler_that_shares_sessions(
+    monkeypatch: pytest.MonkeyPatch, mine: Line, other: Line | None, *, shared: bool
+) -> None:
+    """Two connections on one process, or one on several: refused. A direct one opens no second."""
+    monkeypatch.setattr(lock, "connect", lambda _: other)
+    with pytest.raises(HaltError, match="transaction mode") if shared else nullcontext():
+        refuse_transaction_pooler(cast("Session", mine), {})
+    assert other is None or other.closed

@@ -208,7 +208,7 @@ def test_help_names_flag_variable_key_and_default(command: str) -> None:
         assert (f"[file: {setting.key}]" in entry.help) == (setting.key != "config")
         default = f"[default: {setting.default}]"
         assert (default in entry.help) == (setting.default is not None)
-        assert (entry.bare == "true") == (setting.key == "allow_standby")
+        assert (entry.bare == "true") == (setting.key in {"allow_standby", "show_values"})
         if setting.file_variant:
             file = entries.pop(f"{setting.key}_file")
             assert file.flag == f"{setting.flag}-file"

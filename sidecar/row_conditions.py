@@ -1,0 +1,54 @@
+"""What a WHERE asks of a row: its parts, and what rows of other tables can make of them. Pure.
+
+The trees are the protobuf messages of PostgreSQL's own parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sidecar.names_read import cuts_off, walk
+from sidecar.statement_reach import enum_name, inner, type_name
+
+
+def conditions(where: Any) -> list[Any]:
+    """The parts of a WHERE that must all hold."""
+    if where.WhichOneof("node") is None:
+        return []
+    if type_name(inner(where)) == "BoolExpr" and enum_name(inner(where), "boolop") == "AND_EXPR":
+        return [part for arg in inner(where).args for part in conditions(arg)]
+    return [where]
+
+
+def is_steady(node: Any, sources: Iterable[Any]) -> bool:
+    """Whether a statement reads other tables by plain joins, EXISTS and IN alone.
+
+    Then rows that go there cannot make it pick more of its own.
+    """
+    parts = [inner(condition) for condition in conditions(node.where_clause)]
+    asking = [inner(part.subselect) for part in parts if _only_asks(part)]
+    inside = [m for part in parts if not _only_asks(part) for m in walk(part)]
+    inside += [m for source in sources for m in walk(source)]
+    inside += [m for query in asking for m in walk(query) if m is not query]
+    return not node.HasField("with_clause") and not any(map(_may_turn, inside))
+
+
+def _only_asks(condition: Any) -> bool:
+    """Whether a condition is a mere EXISTS or IN, of rows as they are."""
+    if type_name(condition) != "SubLink":
+        return False
+    query = inner(condition.subselect)
+    values = [message for item in query.target_list for message in walk(item)]
+    return (
+        enum_name(condition, "sub_link_type") in {"ANY_SUBLINK", "EXISTS_SUBLINK"}
+        and enum_name(query, "op") == "SETOP_NONE"
+        and not (query.group_clause or query.HasField("having_clause") or cuts_off(query))
+        and not any(type_name(message) == "FuncCall" for message in values)
+    )
+
+
+def _may_turn(message: Any) -> bool:
+    """Whether fewer rows elsewhere may make this true."""
+    outer = type_name(message) == "JoinExpr" and enum_name(message, "jointype") != "JOIN_INNER"
+    return outer or type_name(message) in {"RangeSubselect", "SelectStmt", "SubLink"}

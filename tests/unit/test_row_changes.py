@@ -1,0 +1,257 @@
+"""What a data statement does to rows, as its parse tree tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sidecar.model import COLUMNS, RowChange, Verb
+from tests.unit.builders import script_of
+
+T = ("t",)
+ALL = frozenset({"*"})
+
+
+def change_of(sql: str) -> RowChange | None:
+    """What is known of this statement."""
+    (statement,) = script_of(sql).statements
+    return statement.change
+
+
+def known(sql: str) -> RowChange:
+    """What is known of this statement, of which something is."""
+    change = change_of(sql)
+    assert change is not None
+    return change
+
+
+PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a constant for a constant": (
+        "UPDATE t SET s = 'b' WHERE s IN ('a', 'c') AND n = 1 AND w IS NULL",
+        {
+            "verb": Verb.UPDATE,
+            "table": T,
+            "writes": {"s"},
+            "picks": {"s": {"text a", "text c"}, "n": {"number 1"}, "w": {None}},
+            "gives": {"s": "text b"},
+            "own_reads": set(),
+            "reads": set(),
+            "settled": True,
+        },
+    ),
+    "one column asked for twice": (
+        "UPDATE t SET a = 1 WHERE b = 1 AND b = 2",
+        {"picks": {"b": {"number 1"}}, "own_reads": {"b"}, "picked_by": {"b"}},
+    ),
+    "another condition is a reading": (
+        "UPDATE t SET a = 1 WHERE b > 1 OR c = 2",
+        {"picks": {}, "own_reads": {"b", "c"}, "picked_by": {"b", "c"}},
+    ),
+    "a join": (
+        "UPDATE s.t AS x SET a = o.b FROM u AS o WHERE o.id = x.u_id",
+        {
+            "table": ("s", "t"),
+            "writes": {"a"},
+            "own_reads": {"u_id"},
+            "reads": {("u",)},
+            "other_reads": {"b", "id"},
+            "row": '"x"',
+        },
+    ),
+    "a join that names no column": (
+        "UPDATE t SET a = x.b FROM u JOIN x USING (k) WHERE u.id = t.id",
+        {"own_reads": {"id", "k"}, "other_reads": {"b", "id", "k"}},
+    ),
+    "another table under its name": (
+        "UPDATE t SET a = (SELECT max(t.b) FROM u AS t)",
+        {"own_reads": {"b"}, "other_reads": {"b"}, "reads": {("u",)}},
+    ),
+    "a natural join": (
+        "UPDATE t SET a = x.b FROM u NATURAL JOIN x",
+        {"other_reads": {"*", "b"}},
+    ),
+    "the table once more": (
+        "UPDATE t SET a = o.b FROM t AS o WHERE o.id = t.up",
+        {"own_reads": {"b", "id", "up"}, "reads": {T}, "settled": True},
+    ),
+    "a subquery": (
+        "UPDATE t SET a = (SELECT max(b) FROM u)",
+        {"own_reads": {"b"}, "reads": {("u",)}, "other_reads": {"b"}},
+    ),
+    "rows by where they lie": (
+        "UPDATE t SET a = 1 WHERE ctid IN (SELECT min(ctid) FROM t)",
+        {"own_reads": ALL, "settled": False},
+    ),
+    "delete": (
+        "DELETE FROM t WHERE a = 1 AND b < 3",
+        {"verb": Verb.DELETE, "picks": {"a": {"number 1"}}, "own_reads": {"b"}, "settled": True},
+    ),
+    "insert": (
+        "INSERT INTO t (a, b, c) VALUES (1, now(), 2), (3, now(), random())",
+        {
+            "verb": Verb.INSERT,
+            "columns": ('"a"', '"b"', '"c"'),
+            "fixed": ('"a"',),
+            "key": None,
+            "settled": False,
+        },
+    ),
+    "insert from a query": (
+        "INSERT INTO t (a, b) SELECT gen_random_uuid(), name FROM u",
+        {"fixed": ('"b"',), "reads": {("u",)}, "other_reads": {"name"}, "volatile": True},
+    ),
+    "insert of rows cut off": (
+        "INSERT INTO t (a) SELECT id FROM u ORDER BY name LIMIT 1",
+        {"fixed": ()},
+    ),
+    "insert unless there": (
+        "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO NOTHING",
+        {"key": ('"id"',), "writes": set(), "settled": True},
+    ),
+    "insert or update": (
+        "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+        {"key": ('"id"',), "writes": {"a"}, "settled": True},
+    ),
+    "truncate": ("TRUNCATE t", {"verb": Verb.TRUNCATE, "table": T, "settled": True}),
+    "refresh": ("REFRESH MATERIALIZED VIEW v", {"verb": Verb.REFRESH, "settled": True}),
+    "a counter set": (
+        "SELECT setval('q', (SELECT max(id) FROM t))",
+        {"verb": Verb.SET_SEQUENCE, "table": (), "reads": {T}, "settled": True},
+    ),
+    "merge": (
+        "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN UPDATE SET a = 1",
+        {"verb": Verb.MIXED, "own_reads": ALL, "settled": False},
+    ),
+    "another write to the same table": (
+        "WITH x AS (UPDATE t SET a = a + 1 RETURNING id) UPDATE t SET b = 1",
+        {"verb": Verb.MIXED, "settled": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts(case: str) -> None:
+    """Each part of a change is what the statement says, names unquoted, columns quoted in SQL."""
+    sql, expected = PARTS[case]
+    change = known(sql)
+    assert {name: getattr(change, name) for name in expected} == expected
+
+
+NOT_SETTLED = (
+    "UPDATE t SET a = a + 1",
+    "UPDATE t SET a = b, b = a",
+    "UPDATE t SET (a, b) = (b, 1)",
+    "UPDATE t SET a = now()",
+    "UPDATE t SET a = DEFAULT",
+    "UPDATE t SET a = CURRENT_DATE",
+    "UPDATE t SET a = 'now'::timestamp",
+    "UPDATE t SET a = nextval('q')",
+    "UPDATE t SET a = 1 WHERE b < now()",
+    "UPDATE t SET a = 1 FROM (SELECT random() AS r) AS x WHERE x.r > t.b",
+    "UPDATE t SET a[1] = 2",
+    "UPDATE t SET a.b = 2",
+    "UPDATE t SET a = to_jsonb(t)",
+    "UPDATE t AS x SET a = to_jsonb(x)",
+    "UPDATE t SET a = (SELECT to_jsonb(y) FROM t AS y WHERE y.id = t.up)",
+    "UPDATE t SET a = (SELECT x.a FROM t AS x WHERE x.id = t.up)",
+    "UPDATE t SET a = (SELECT x.a FROM t AS x WHERE x.id = 1), b = (SELECT x.b FROM u AS x)",
+    "UPDATE t SET a = length(x::text) FROM t AS x WHERE t.b IN (SELECT x.b FROM u AS x)",
+    "UPDATE t SET a = (SELECT count(*) FROM t AS x NATURAL JOIN u)",
+    "UPDATE t SET a = (SELECT max(b) FROM t AS x JOIN u USING (a))",
+    "UPDATE t SET a = 1 WHERE id = (SELECT x.id FROM t AS x LIMIT 1)",
+    "UPDATE t SET a = 1 WHERE id = (SELECT x.id FROM t AS x ORDER BY b LIMIT 1)",
+    "UPDATE t SET a = (SELECT id FROM u LIMIT 1)",
+    "UPDATE t SET a = 1 WHERE xmin::text::int > 5",
+    "DELETE FROM t WHERE a = (SELECT min(a) FROM t)",
+    "DELETE FROM t USING t AS x WHERE x.a = t.a AND x.id < t.id",
+    "DELETE FROM t WHERE a < now()",
+    "INSERT INTO t VALUES (1)",
+    "INSERT INTO t DEFAULT VALUES",
+    "INSERT INTO t (id) VALUES (gen_random_uuid()) ON CONFLICT (id) DO NOTHING",
+    "INSERT INTO t (a) VALUES (1) ON CONFLICT (id) DO NOTHING",
+    "INSERT INTO t (id) VALUES ('A') ON CONFLICT (lower(id)) DO NOTHING",
+    "INSERT INTO t (id) VALUES (1) ON CONFLICT ON CONSTRAINT k DO NOTHING",
+    "INSERT INTO t (id) SELECT max(id) + 1 FROM t ON CONFLICT (id) DO NOTHING",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = t.a + 1",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = 3",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.id",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.a + 1",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET b = excluded.b",
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET b = (SELECT 1 FROM u)",
+    "INSERT INTO t (id, a) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "SELECT nextval('q')",
+    "SELECT setval('q', nextval('q') + 10)",
+    "SELECT setval('q', (SELECT last_value + 10 FROM q))",
+    "SELECT setval('q', extract(epoch FROM now())::int)",
+)
+
+
+@pytest.mark.parametrize("sql", NOT_SETTLED)
+def test_what_a_second_run_would_change_again_is_not_settled(sql: str) -> None:
+    """A value that depends on itself, on the clock, on chance or on where rows lie."""
+    assert not known(sql).settled
+
+
+UNKNOWN = (
+    "UPDATE t SET a = my_function(b)",
+    "DELETE FROM t WHERE my_function(b)",
+    "INSERT INTO t SELECT * FROM my_function()",
+    "CALL my_procedure()",
+    "TRUNCATE t CASCADE",
+    "TRUNCATE t RESTART IDENTITY",
+    "TRUNCATE t, u",
+    "WITH x AS (DELETE FROM t RETURNING id) INSERT INTO u SELECT id FROM x",
+    "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE",
+    "ALTER SEQUENCE q RESTART WITH 7",
+)
+
+
+@pytest.mark.parametrize("sql", UNKNOWN)
+def test_nothing_is_claimed_of_what_may_do_more(sql: str) -> None:
+    """A function of anybody's, rows of several tables that go, a counter reset."""
+    assert change_of(sql) is None
+
+
+QUERIES = {
+    "UPDATE t SET a = 1 WHERE b = 2": f"SELECT {COLUMNS} FROM t WHERE b = 2",
+    'UPDATE "S"."T x" AS o SET a = 1': f'SELECT {COLUMNS} FROM "S"."T x" o',
+    "UPDATE ONLY t SET a = u.b FROM u WHERE u.id = t.id": (
+        f"SELECT {COLUMNS} FROM ONLY t, u WHERE u.id = t.id"
+    ),
+    "DELETE FROM t USING u WHERE u.id = t.id": f"SELECT {COLUMNS} FROM t, u WHERE u.id = t.id",
+    "WITH x AS (SELECT 1 AS i) DELETE FROM t USING x WHERE x.i = t.i": (
+        f"WITH x AS (SELECT 1 AS i) SELECT {COLUMNS} FROM t, x WHERE x.i = t.i"
+    ),
+    "TRUNCATE t": f"SELECT {COLUMNS} FROM t",
+    "INSERT INTO t (a) SELECT b FROM u": (
+        f'SELECT {COLUMNS} FROM (SELECT "a" FROM t WHERE false'
+        " UNION ALL (SELECT b FROM u)) AS given"
+    ),
+    "INSERT INTO t VALUES (1, 'x'), (2, DEFAULT)": (
+        f"SELECT {COLUMNS} FROM (SELECT * FROM t WHERE false UNION ALL (SELECT 1, 'x')"
+        " UNION ALL (SELECT 2, NULL)) AS given"
+    ),
+    "INSERT INTO t DEFAULT VALUES": "",
+}
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_the_rows_are_asked_for_in_the_words_of_the_statement(sql: str) -> None:
+    """The query takes its tables, names and conditions as they are."""
+    assert known(sql).rows == QUERIES[sql]
+
+
+def test_a_picked_row_differs_by_what_it_would_be_given_as_text() -> None:
+    """Equal is not the same: 1.0 is 1.00, and a case-blind text equals itself in capitals."""
+    change = known("UPDATE t AS x SET a = 1, b = x.c WHERE x.d")
+    assert change.differs == (
+        '"x"."a"::text IS DISTINCT FROM (CASE WHEN true THEN (1) ELSE "x"."a" END)::text OR '
+        '"x"."b"::text IS DISTINCT FROM (CASE WHEN true THEN (x.c) ELSE "x"."b" END)::text'
+    )
+
+
+@pytest.mark.parametrize("sql", ["UPDATE t SET (a, b) = (SELECT 1, 2)", "UPDATE t SET a = DEFAULT"])
+def test_where_it_cannot_be_said_nothing_is(sql: str) -> None:
+    """Values that stand elsewhere are not compared."""
+    assert known(sql).differs == ""
