@@ -17,7 +17,7 @@ SERVERS := $(if $(shell command -v npm)$(CI),node-modules)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup node-modules demo test test-deep test-prisma bench lint format schema lock hooks clean
+.PHONY: help setup node-modules demo test test-deep test-faults test-prisma bench lint format schema lock hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,10 +43,13 @@ demo: setup ## the incident and its repair on a private PostgreSQL (POLICY=forwa
 	$(BIN)/migration-sidecar demo --policy $(POLICY)
 
 test: setup $(SERVERS) ## unit and integration tests, on real PostgreSQL
-	$(BIN)/pytest -n auto -m 'not prisma and not deep'
+	$(BIN)/pytest -n auto -m 'not prisma and not deep and not faults'
 
 test-deep: setup $(SERVERS) ## search for a half-applied state that ends wrongly (SECONDS=120 SEED=0)
 	$(BIN)/pytest tests/deep -n auto --deep-seconds $(SECONDS) --deep-seed $(SEED)
+
+test-faults: setup $(SERVERS) ## kill, cut and starve a repair at each of its steps (docs/faults.md)
+	$(BIN)/pytest -n auto -m faults
 
 test-prisma: node-modules ## the same incident with the real Prisma CLI
 	$(BIN)/pytest -m prisma

@@ -39,7 +39,7 @@ from tests.postgres import (
 from tests.running import APPLICATION, Running, settings, start, until
 from tests.tcp_proxy import proxy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 PAGE = ROOT / "docs" / "faults.md"
 LEDGER = f"{SCHEMA}._prisma_migrations"

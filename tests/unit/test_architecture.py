@@ -113,7 +113,8 @@ LAYERS = {
 # Values in, values out.
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
-    " statement_reach statement_kinds names_read row_conditions row_queries row_changes anonymous_blocks script"
+    " statement_reach statement_kinds names_read row_conditions row_queries row_changes"
+    " anonymous_blocks script"
     " evidence table_names harmless attempt_window live_tables row_proofs row_evidence"
     " diagnose undo"
     " remains mark steps obstacles refusal plan verify causes offending"

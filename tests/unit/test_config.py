@@ -153,10 +153,9 @@ def test_what_is_known_of_data_statements_is_said_for_all_or_for_one_migration()
     assert policy.data_statements is DataStatements.HALT
     assert policy.data_statements_of == {"a": DataStatements.ASSUME_RUN}
     found = mistakes({"config": "c.toml"}, files={"c.toml": '[migrations.a]\ndata_statements="no"'})
-    assert found == (
-        "c.toml migrations.\"a\".data_statements: 'no' is not one of: halt, assume-not-run,"
-        " assume-run",
-    )
+    assert [mistake.partition(": ")[2] for mistake in found] == [
+        "'no' is not one of: halt, assume-not-run, assume-run"
+    ]
 
 
 # --- mistakes ----------------------------------------------------------------------
