@@ -90,7 +90,8 @@ def _catalog_row_is_older(question: Question, statement: Statement, rows: RowEvi
 def _catalog_row_is_new(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Something was made or altered within the attempt, and it is the first that does it."""
     dated = _ages(question, statement, rows)
-    earlier = {c.key for effect in question.effects[: statement.index - 1] for c in effect}
+    before = (c for effect in question.effects[: statement.index - 1] for c in effect)
+    earlier = {change.key for change in before if change.after is not None}
     window = rows.window if rows.window and rows.window.sharp else None
     new = [key for key in dated if window and key not in earlier and dated[key] < window.oldest]
     return f"it ran: {new[0]} was written within the attempt" if new else ""
