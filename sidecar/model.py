@@ -327,8 +327,11 @@ class Window:
 
     @property
     def afterwards(self) -> int:
-        """The age from which on rows can have been written after the attempt."""
-        return self.youngest - 1 if self.youngest >= 0 else self.oldest
+        """The age from which on others' rows count as written after what the attempt wrote.
+
+        Where the window reaches back to before the attempt, only what is younger than its end.
+        """
+        return self.youngest - 1 if not self.sharp and self.youngest >= 0 else self.oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +345,7 @@ class Seen:
     `writers`: transactions that wrote all the picked rows after `oldest` in the window;
     `fresh`: rows of all its tables written within the window;
     `stirred`: pending rows, and rows of the tables it reads, written since the window opened;
-    `overtaken`: the same, but only what others may have written after the attempt: after the
-    error, or where a kill ended it, after the window opened;
+    `overtaken`: the same, but only what may have come after the attempt (`Window.afterwards`);
     `filled`: of an UPDATE, rows of its table in which a column that it sets is not NULL;
     `matched`: the age of the one transaction in the window that wrote just the rows it gives.
     """
