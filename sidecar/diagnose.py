@@ -44,6 +44,8 @@ class Case:
     live: Facts
     edited: bool
     """True where the file is not the one that was run (its checksum differs)."""
+    earlier: bool = False
+    """True where an attempt before this one, marked as rolled back, may have left what is there."""
     rows: RowEvidence | None = None
     """What the rows show, once the catalog has left a question open."""
 
@@ -220,7 +222,8 @@ def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
             return undetermined(case.row, missing, tuple(found), matches)
         return _known(case, total, found)
     error = evidence.logged_error(case.row.logs)
-    if evidence.object_existed(error) and _has_data(case.script.statements[: matches[-1]]):
+    existed = case.earlier or evidence.object_existed(error)
+    if existed and _has_data(case.script.statements[: matches[-1]]):
         missing = "an object was there before, so it does not show that what precedes it ran"
         return undetermined(case.row, missing, tuple(found), matches)
     left, said = evidence.by_logged_error(matches, error, case.script)

@@ -86,7 +86,8 @@ class Examiner:
             missing = "; ".join((exc.what, *exc.next_steps))
             finding = diagnose.without_shadow(row, parsed, facts, missing, edited=edited)
             return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
-        case = diagnose.Case(row, parsed, replayed, facts, edited)
+        earlier = self._may_be_of_an_earlier_attempt(row, ledger, replayed, facts)
+        case = diagnose.Case(row, parsed, replayed, facts, edited, earlier)
         finding = diagnose.diagnose(case)
         if len(finding.candidates) > 1:
             path = self.live.search_path
@@ -97,6 +98,18 @@ class Examiner:
         return self._situation(
             finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
         )
+
+    def _may_be_of_an_earlier_attempt(
+        self, row: LedgerRow, ledger: Ledger, replayed: Replay, facts: Facts
+    ) -> bool:
+        """Whether what the script made is not known to be younger than its other attempts."""
+        others = {r.id for r in ledger.rows if r.migration_name == row.migration_name} - {row.id}
+        made = {key for effect in replayed.effects for key in attempt_window.brought(effect)}
+        if not others or made.isdisjoint(facts):
+            return False
+        read = id_reader.marks(self.live.session, ledger, made & facts.keys())
+        before = min(read.ledger.get(other, attempt_window.FAR) for other in others)
+        return not read.facts or any(age >= before for age in read.facts.values())
 
     def _rows(
         self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...]

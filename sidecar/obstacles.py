@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from sidecar.model import Control, Nature, Replay, Script, Statement
+from sidecar.model import Control, Facts, Nature, Replay, Script, Statement
 from sidecar.steps import lasts_for_a_transaction, makes_temporary
+from sidecar.table_names import meet
+from sidecar.undo import created_tables
+
+_HOLD_ROWS = frozenset({"table", "view", "materialized view"})
 
 
 def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str:
@@ -18,6 +22,21 @@ def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str
         return f"{_named(begun)} commits as it goes, and no fact shows whether it began"
     if any(makes_temporary(statement) for statement in script.statements[:start]):
         return "the statements that ran made temporary objects, gone with their session"
+    return ""
+
+
+def changed_for_good(script: Script, replay: Replay, live: Facts, *, applied: int) -> str:
+    """Why the first `applied` statements cannot be run once more although they are undone, or ''.
+
+    Rows go with the tables that they made; what they did to other rows stays.
+    """
+    watched = {key.on for key in live if key.kind in {"rule", "trigger"}}
+    own = set(created_tables(replay.effects[:applied])) - watched
+    others = {key.identity for key in live if key.kind in _HOLD_ROWS} - own
+    for statement in script.statements[:applied]:
+        known = statement.reach_known and statement.writes
+        if statement.nature is Nature.DATA and (not known or meet(statement.writes, others)):
+            return f"{_named(statement)} changed what stays, and would change it once more"
     return ""
 
 

@@ -33,7 +33,7 @@ from sidecar.model import (
     Step,
     StepKind,
 )
-from sidecar.obstacles import obstacle
+from sidecar.obstacles import changed_for_good, obstacle
 from sidecar.policy import action_for, assumption_for
 from sidecar.steps import Work, segments
 from sidecar.undo import literal, undo
@@ -110,6 +110,9 @@ def _rebuild(situation: Situation) -> Decision:
     if any(evidence.object_existed(evidence.logged_error(log)) for log in logs):
         reason = "an object was there before it, so what this migration created is not known"
         return refusal.refused(finding, Action.REBUILD, reason)
+    live, applied = situation.live, finding.applied
+    if problem := changed_for_good(script, replay, live, applied=applied):
+        return refusal.refused(finding, Action.REBUILD, problem)
     tag = hashlib.sha256(_failed_ids(situation).encode()).hexdigest()[:8]
     back = undo(replay.effects[: finding.applied], occupied=situation.occupied, tag=tag)
     if back.obstacles:

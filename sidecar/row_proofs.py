@@ -115,7 +115,8 @@ def _rows_are_older(question: Question, statement: Statement, rows: RowEvidence)
         return f"it did not run: {seen.older} rows that it would change are older than the attempt"
     if change.reads and seen.pending and _all_older(change, seen):
         return "it did not run: rows that it would change, and all that it reads, are older"
-    if change.verb is Verb.INSERT and change.key is None and seen.picked and seen.fresh == 0:
+    gives = change.verb is Verb.INSERT and change.key is None and seen.picked
+    if gives and seen.fresh == 0 and (seen.stirred == 0 or not change.reads):
         return "it did not run: no row of its table was written during the attempt"
     return ""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidecar.model import COLUMNS
-from sidecar.statement_reach import type_name
+from sidecar.statement_reach import reach, type_name
 
 
 def quoted(identifier: str) -> str:
@@ -19,7 +19,10 @@ def quoted(identifier: str) -> str:
 
 
 def rows_picked(node: Any, sources: Iterable[Any]) -> str:
-    """A SELECT of the rows which an UPDATE or DELETE picks; of all rows of a bare table."""
+    """A SELECT of the rows which an UPDATE or DELETE picks; of all rows of a bare table.
+
+    '' where to ask would be to move a sequence on, or to change the session.
+    """
     select = _select()
     select.target_list.add().res_target.val.column_ref.fields.add().string.sval = COLUMNS
     relation = node if type_name(node) == "RangeVar" else node.relation
@@ -30,7 +33,7 @@ def rows_picked(node: Any, sources: Iterable[Any]) -> str:
         select.where_clause.CopyFrom(node.where_clause)
         if node.HasField("with_clause"):
             select.with_clause.CopyFrom(node.with_clause)
-    return _text(select)
+    return "" if _does_more(select) else _text(select)
 
 
 def same_as_set(targets: Sequence[Any], alias: str) -> str:
@@ -38,6 +41,8 @@ def same_as_set(targets: Sequence[Any], alias: str) -> str:
     conditions = []
     for target in targets:
         if target.val.WhichOneof("node") in {"multi_assign_ref", "set_to_default"}:
+            return ""
+        if _does_more(_selecting(target.val)):
             return ""
         value = expression(target.val)
         column = f"{quoted(alias)}.{quoted(target.name)}"
@@ -49,9 +54,10 @@ def same_as_set(targets: Sequence[Any], alias: str) -> str:
 def rows_given(node: Any, columns: Sequence[str]) -> str:
     """A SELECT of the rows which an INSERT gives, in the types of its table.
 
-    A row without values, a DEFAULT for the whole row, gives ''.
+    A row without values, a DEFAULT for the whole row, gives '', and so does what would move a
+    sequence on, or change the session, if it were asked.
     """
-    if not node.HasField("select_stmt"):
+    if not node.HasField("select_stmt") or _does_more(node):
         return ""
     wanted = ", ".join(map(quoted, columns)) or "*"
     bare = _select()
@@ -66,9 +72,18 @@ def rows_given(node: Any, columns: Sequence[str]) -> str:
 
 def expression(node: Any) -> str:
     """An expression, turned back to text."""
+    return _text(_selecting(node)).removeprefix("SELECT ")
+
+
+def _selecting(node: Any) -> Any:
     select = _select()
     select.target_list.add().res_target.val.CopyFrom(node)
-    return _text(select).removeprefix("SELECT ")
+    return select
+
+
+def _does_more(statement: Any) -> bool:
+    touched = reach(statement)
+    return touched.sequences or touched.session
 
 
 def _queries(query: Any) -> Iterable[Any]:

@@ -114,11 +114,9 @@ CREATE FUNCTION "bump"() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER "bump_post" BEFORE UPDATE ON "Post" FOR EACH ROW EXECUTE FUNCTION "bump"();
 CREATE VIEW "Shown" AS SELECT "id" AS "post", "state", "views" AS "seen" FROM "Post";
 """
-    INDEXES_STATES = """
+    HAS_MORE_COLUMNS = """
 CREATE INDEX "Post_state_idx" ON "Post"("state");
 ALTER TABLE "Post" ADD COLUMN "old" INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE "Log" ADD COLUMN "id" TEXT NOT NULL DEFAULT gen_random_uuid();
-ALTER TABLE "Log" ADD CONSTRAINT "Log_pkey" PRIMARY KEY ("id");
 """
 
 

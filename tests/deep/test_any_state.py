@@ -30,7 +30,14 @@ def test_exact_or_untouched(
     seeded = request.config.getoption("--deep-seed") * 1_000_000 + shard * 10_000
     try:
         while time.monotonic() < deadline:
-            search(stage, tally, examples=_AT_ONCE, seeded=seeded, restored=True)
+            search(
+                stage,
+                tally,
+                examples=_AT_ONCE,
+                seeded=seeded,
+                restored=True,
+                until=deadline,
+            )
             seeded += 1
     finally:
         record_property("tally", [(end, why, n) for (end, why), n in tally.counts.items()])

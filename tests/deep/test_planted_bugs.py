@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 
-from sidecar import evidence, outcomes, plan
+from sidecar import (
+    attempt_window,
+    evidence,
+    examine,
+    harmless,
+    mark,
+    outcomes,
+    plan,
+    row_evidence,
+    row_proofs,
+    script,
+    verify,
+)
 from sidecar.errors import ExitCode
 from sidecar.examine import Examiner
 from sidecar.model import (
@@ -25,8 +37,11 @@ from sidecar.model import (
     Segment,
     Step,
     StepKind,
+    Window,
 )
-from tests.deep.world import End, How, Stage, World, try_world
+from sidecar.row_changes import row_change
+from tests.deep.past import Extra, Past
+from tests.deep.world import AT_LAST, End, How, Rival, Stage, World, try_world
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -114,6 +129,103 @@ def _calls_a_failure_a_success(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(outcomes._CODES, OutcomeName.REPAIR_FAILED, ExitCode.OK)  # noqa: SLF001
 
 
+# --- in what is known of data statements ----------------------------------------------
+
+
+def _disturbs_never(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(harmless, "disturbs", lambda *_: False)
+
+
+def _settles_all(patch: pytest.MonkeyPatch) -> None:
+    def settled(node: Any, touched: Any) -> Any:
+        change = row_change(node, touched)
+        return change and replace(change, settled=True)
+
+    patch.setattr(script, "row_change", settled)
+
+
+def _change_the_window(patch: pytest.MonkeyPatch, **values: Any) -> None:
+    real = attempt_window.window
+
+    def changed(*args: Any) -> Any:
+        found = real(*args)
+        return replace(found, **values) if isinstance(found, Window) else found
+
+    patch.setattr(attempt_window, "window", changed)
+
+
+def _opens_the_window_late(patch: pytest.MonkeyPatch) -> None:
+    _change_the_window(patch, oldest=0)
+
+
+def _opens_the_window_early(patch: pytest.MonkeyPatch) -> None:
+    _change_the_window(patch, oldest=attempt_window.FAR)
+
+
+def _takes_every_window_for_sharp(patch: pytest.MonkeyPatch) -> None:
+    _change_the_window(patch, sharp=True)
+
+
+def _finds_rows_older(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_proofs, "_rows_are_older", lambda *_: "a bug")
+
+
+def _finds_rows_its_own(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_proofs, "_rows_are_its_own", lambda *_: "a bug")
+
+
+def _finds_columns_filled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "_is_filled", lambda *_: "a bug")
+
+
+def _finds_columns_empty(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "_is_empty", lambda *_: "a bug")
+
+
+def _takes_all_columns_for_new(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "private", lambda *_: True)
+
+
+def _forgets_the_application(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "_is_overtaken", lambda *_: False)
+
+
+def _calls_all_vacuous(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "_is_vacuous", lambda *_: True)
+
+
+def _sees_no_trigger(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "watched", lambda *_, **__: False)
+
+
+def _forgets_settings(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(examine, "read_alike", lambda found: len(found.statements))
+
+
+def _takes_twins_for_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(examine, "qualified", lambda found, _: found)
+
+
+def _looks_up_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_evidence, "understood", lambda found, _: found)
+
+
+def _notes_too_little(patch: pytest.MonkeyPatch) -> None:
+    real = mark.committed
+    patch.setattr(mark, "committed", lambda *args: (real(*args) or 1) - 1)
+
+
+def _counts_no_rows(patch: pytest.MonkeyPatch) -> None:
+    _deletes_other_rows(patch)
+    patch.setattr(verify, "_row_violations", lambda *_: [])
+
+
+def _compares_no_other_facts(patch: pytest.MonkeyPatch) -> None:
+    stray = replace(_STRAY, sql="COMMENT ON TABLE \"Log\" IS 'a bug'")
+    _change_the_steps(patch, lambda step: (stray, step) if step.sql == ANOTHER else (step,))
+    patch.setattr(verify, "_allowed", lambda *_: True)
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A bug, a world that shows it, how that ends without it, and what the judge says of it."""
@@ -126,6 +238,20 @@ class Planted:
 
 EXACT, REFUSED, FAILED = frozenset({End.EXACT}), frozenset({End.REFUSED}), frozenset({End.FAILED})
 GOOD = EXACT | REFUSED
+
+_LIVE = """UPDATE "Post" SET "state" = 'live' WHERE "state" = 'pending'"""
+_DRAFT = """UPDATE "Post" SET "state" = 'pending' WHERE "state" = 'draft'"""
+_SEEN = """UPDATE "Post" SET "views" = "views" + 100 WHERE "state" = 'live'"""
+_PENDING = """UPDATE "Post" SET "state" = 'pending' WHERE "id" = 2"""
+_TOUCH = 'UPDATE "Post" SET "title" = "title"'
+_TWO = """INSERT INTO "Log" VALUES ('a', 1), ('b', 2)"""
+_BY_TWO = """INSERT INTO "Log" VALUES ('x', 1), ('y', 2)"""
+_FILL = 'UPDATE "Post" SET "c" = "views"'
+_DOUBLE = 'UPDATE "Post" SET "views" = "views" + "c"'
+_NOBODY = """UPDATE "User" SET "score" = 1 WHERE "email" = 'nobody'"""
+_PATH = 'SET search_path = "other"'
+_MINE = ('CREATE SCHEMA "mine"', 'CREATE TABLE "mine"."Log" ("line" TEXT, "n" INTEGER)')
+_CONCURRENTLY = 'CREATE INDEX CONCURRENTLY "i" ON "Post"("views")'
 
 BUGS = (
     Planted(_says_it_did_not_run, World((ONE_MORE, NEW_COLUMN), reach=1), GOOD, "post 1 of 1"),
@@ -141,6 +267,95 @@ BUGS = (
     Planted(_deletes_other_rows_unseen, World((NEW_COLUMN, ANOTHER), reach=1), EXACT, "line"),
     Planted(_forgets_the_new_ledger_row, World((NEW_COLUMN,), reach=0), EXACT, "ledger's rows"),
     Planted(_writes_while_it_refuses, World((ONE_MORE, ONE_MORE), reach=1), REFUSED, "line"),
+    Planted(
+        _disturbs_never,
+        World((_LIVE, _DRAFT, NEW_COLUMN), how=How.ERROR, reach=2),
+        REFUSED,
+        "live",
+    ),
+    Planted(_settles_all, World((ONE_MORE, NEW_COLUMN), how=How.ERROR, reach=1), REFUSED, "post"),
+    Planted(_opens_the_window_late, World((NEW_COLUMN, ONE_MORE), reach=2), REFUSED, "post"),
+    Planted(
+        _opens_the_window_early,
+        World((_TWO,), reach=0, rivals=(Rival(-1, _TWO),)),
+        EXACT,
+        "-b",
+    ),
+    Planted(
+        _takes_every_window_for_sharp,
+        World((_TWO, NEW_COLUMN), how=How.ERROR, reach=0, rivals=(Rival(-1, _TWO),)),
+        REFUSED,
+        "-b",
+    ),
+    Planted(_finds_rows_older, World((ONE_MORE,), reach=1), REFUSED, "post"),
+    Planted(
+        _finds_rows_its_own,
+        World((NEW_COLUMN, ONE_MORE, ANOTHER), reach=1, rivals=(Rival(1, _TOUCH),)),
+        REFUSED,
+        "post",
+    ),
+    Planted(
+        _finds_columns_filled,
+        World((NEW_COLUMN, _FILL), reach=1, rivals=(Rival(1, _TOUCH),)),
+        REFUSED,
+        "post",
+    ),
+    Planted(
+        _finds_columns_empty,
+        World((NEW_COLUMN, _FILL), reach=2, rivals=(Rival(AT_LAST, _DOUBLE),)),
+        EXACT,
+        "post",
+    ),
+    Planted(
+        _takes_all_columns_for_new,
+        World(('UPDATE "Post" SET "rank" = 5',), rivals=(Rival(0, _TOUCH),)),
+        REFUSED,
+        "post",
+    ),
+    Planted(
+        _forgets_the_application,
+        World((_LIVE,), reach=1, rivals=(Rival(1, _SEEN), Rival(AT_LAST, _PENDING))),
+        REFUSED,
+        "live",
+    ),
+    Planted(
+        _calls_all_vacuous,
+        World((ONE_MORE, NEW_COLUMN), rivals=(Rival(0, _TOUCH),)),
+        REFUSED,
+        "post",
+    ),
+    Planted(
+        _sees_no_trigger,
+        World((_NOBODY,), past=Past(extra=Extra.SWALLOWS_ROWS)),
+        REFUSED,
+        "UPDATE of users",
+    ),
+    Planted(
+        _forgets_settings,
+        World((_PATH, ONE_MORE), reach=2, past=Past(extra=Extra.HAS_TWINS)),
+        REFUSED,
+        "draft",
+    ),
+    Planted(
+        _takes_twins_for_one,
+        World((*_MINE, _TWO, ANOTHER), reach=2, rivals=(Rival(2, _BY_TWO),)),
+        GOOD,
+        "-b",
+    ),
+    Planted(
+        _looks_up_nothing,
+        World(
+            ('UPDATE "Post" SET "title" = "loud"', NEW_COLUMN),
+            how=How.ERROR,
+            reach=1,
+            past=Past(extra=Extra.COMPUTES_COLUMNS),
+        ),
+        REFUSED,
+        "!!",
+    ),
+    Planted(_notes_too_little, World((ONE_MORE, _CONCURRENTLY, ANOTHER), cuts=1), EXACT, "post"),
+    Planted(_counts_no_rows, World((NEW_COLUMN, ANOTHER), reach=1), EXACT, "line"),
+    Planted(_compares_no_other_facts, World((NEW_COLUMN, ANOTHER), reach=1), EXACT, "a bug"),
     Planted(
         _calls_a_failure_a_success,
         World((NEW_COLUMN, 'ALTER TABLE "Post" ALTER COLUMN "c" SET NOT NULL'), reach=0),

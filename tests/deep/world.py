@@ -20,10 +20,11 @@ from enum import Enum
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
+from unittest.mock import patch
 
 import psycopg
 
-from sidecar import app
+from sidecar import app, execute
 from sidecar.embedded import bundled_bindir
 from sidecar.model import OutcomeName, Plan, Refusal
 from tests import incident
@@ -80,7 +81,11 @@ class Rival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One example. `reach` is how many statements (pieces, for the adapter) were sent at all."""
+    """One example. `reach` is how many statements (pieces, for the adapter) were sent at all.
+
+    With `cuts` a first repair is killed after so many of its transactions, if it has as
+    many; then the application does what is in `meanwhile`.
+    """
 
     script: tuple[str, ...]
     how: How = How.KILLED
@@ -90,6 +95,8 @@ class World:
     rivals: tuple[Rival, ...] = ()
     storage: Storage = Storage.AS_WRITTEN
     policy: str = "forward"
+    cuts: int = 0
+    meanwhile: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -108,6 +115,8 @@ class World:
             f"{self.past}",
             *(f"  {n}: {sql}" for n, sql in enumerate(self.script, start=1)),
             *(f"  rival after {rival.after}: {rival.sql}" for rival in self.rivals),
+            *([f"  first repair killed after {self.cuts} transactions"] if self.cuts else []),
+            *(f"  meanwhile: {sql}" for sql in self.meanwhile),
         ]
         return "\n".join(lines)
 
@@ -116,7 +125,7 @@ class End(Enum):
     """The good ends, those that need a look, and the one that must not be."""
 
     EXACT = "repaired exactly"
-    GAP = "repaired exactly but for numbers that a sequence left out"
+    GAP = "repaired exactly but for numbers that a sequence left out, or did not"
     REORDERED = "repaired as if the application had written at another moment"
     REFUSED = "refused, untouched"
     FAILED = "tried and rolled back, untouched"
@@ -373,17 +382,26 @@ def try_world(stage: Stage, world: World) -> Verdict:
 
 
 def _judged(stage: Stage, world: World, planted: Planted, live: Database) -> Verdict:
-    error, clean = expected(stage, world, planted)
     before = dump(live)
-    done, again = run_twice(world, live)
+    with settings(world, live) as environ:
+        done = interrupted(world, environ)
+        if done is None:
+            planted = _came_meanwhile(world, planted, live)
+            before = dump(live)
+            done = said(app.run, environ)
+        again = said(app.run, environ) if done.code == _REPAIRED else None
     after = dump(live)
+    error, clean = expected(stage, world, planted)
+    if world.policy == "rebuild" and without_quarantine(after) != clean:
+        anew = tuple(Rival(0, rival.sql) for rival in planted.rivals)  # all of it comes after them
+        error, clean = expected(stage, world, planted._replace(applied=0, rivals=anew, undone=()))
     why = done.what
     if done.code == _REPAIRED:
         problem = _not_repaired(world, done, again, error) or _not_in_the_books(world, live)
         if not problem and without_quarantine(after) == clean:
             return Verdict(End.EXACT, _finding(done), bool(error))
-        if not problem and without_counters(without_quarantine(after)) == without_counters(clean):
-            return Verdict(End.GAP, difference(clean, without_quarantine(after)), bool(error))
+        if not problem and only_counted_on(clean, without_quarantine(after), before):
+            return Verdict(End.GAP, _finding(done), bool(error))
         if not problem and _other_moments(stage, world, planted, after):
             return Verdict(End.REORDERED, _finding(done), bool(error))
         problem = problem or difference(clean, without_quarantine(after))
@@ -424,19 +442,54 @@ def _other_moments(stage: Stage, world: World, planted: Planted, after: str) -> 
     return False
 
 
-def run_twice(world: World, database: Database) -> tuple[Said, Said | None]:
-    """The program, and after an exit 0 the program again."""
+@contextmanager
+def settings(world: World, database: Database, *later: Migration) -> Iterator[dict[str, str]]:
+    """The program's environment, and the folder of this world with what came `later`."""
     with tempfile.TemporaryDirectory(prefix="sidecar-deep-") as home:
-        migrations = (*world.past.migrations, world.migration)
+        migrations = (*world.past.migrations, world.migration, *later)
         folder = incident.write_migrations(Path(home) / "migrations", migrations)
-        environ = {
+        yield {
             **QUICK,
             "DATABASE_URL": database.url(schema=world.past.schema),
             "SIDECAR_MIGRATIONS_DIR": str(folder),
             "SIDECAR_POLICY": world.policy,
         }
-        done = said(app.run, environ)
-        return done, said(app.run, environ) if done.code == _REPAIRED else None
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing in the program may catch it."""
+
+
+def interrupted(world: World, environ: dict[str, str]) -> Said | None:
+    """How a run ends, or None where it was killed after `cuts` transactions."""
+    real, count = execute._carried_out, 0  # noqa: SLF001 (between two transactions)
+
+    def counting(course: Any, segment: Any) -> Any:
+        nonlocal count
+        if world.cuts and count == world.cuts:
+            raise _Killed
+        count += 1
+        return real(course, segment)
+
+    try:
+        with patch.object(execute, "_carried_out", counting):
+            return said(app.run, environ)
+    except _Killed:
+        return None
+
+
+def _came_meanwhile(world: World, planted: Planted, database: Database) -> Planted:
+    """Let the application write, and note where a clean run would have been."""
+    logs = database.execute(
+        f"SELECT logs FROM {world.past.schema}._prisma_migrations WHERE migration_name = %s",
+        [NAME],
+    )
+    noted = re.match(r"migration-sidecar: (\d+) of", logs[-1][0] or "")
+    reached = int(noted[1]) if noted else planted.applied
+    came = tuple(Rival(reached, sql) for sql in world.meanwhile)
+    with running(world, database, came) as run:
+        run.rivals(reached)
+    return planted._replace(rivals=(*planted.rivals, *came))
 
 
 def _not_repaired(world: World, done: Said, again: Said | None, error: str) -> str:
@@ -487,7 +540,9 @@ def _plan_of(done: Said) -> str:
 # --- what is compared -------------------------------------------------------------------
 
 _COPY = re.compile(r"^(COPY .* FROM stdin;\n)(.*?)(^\\\.$)", re.MULTILINE | re.DOTALL)
-_COUNTER = re.compile(r"^SELECT pg_catalog\.setval\(.*$", re.MULTILINE)
+_COUNTER = re.compile(r"^SELECT pg_catalog\.setval\('(.*)', (\d+), \w+\);$", re.MULTILINE)
+_RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
+"""What `gen_random_uuid` gives: one is as good as another."""
 _LEDGER_ROWS = re.compile(r"^COPY \S+\._prisma_migrations .*?^\\\.$", re.MULTILINE | re.DOTALL)
 
 
@@ -501,14 +556,27 @@ def _sorted_rows(copy: re.Match[str]) -> str:
 
 
 def without_quarantine(text: str) -> str:
-    """The dump without what was put aside, and without the ledger's rows."""
-    blocks = _LEDGER_ROWS.sub("", text).split("\n\n")
+    """The dump without what was put aside, the ledger's rows, and what chance has made."""
+    known = _COPY.sub(_sorted_rows, _RANDOM.sub("by chance", text))
+    blocks = _LEDGER_ROWS.sub("", known).split("\n\n")
     return "\n\n".join(block for block in blocks if QUARANTINE not in block)
 
 
 def without_counters(text: str) -> str:
     """The dump without the values of sequences: PostgreSQL never takes a `nextval` back."""
     return _COUNTER.sub("", text)
+
+
+def only_counted_on(clean: str, found: str, before: str) -> bool:
+    """Whether sequences are all that differs, and none was set back.
+
+    A number that is left out is nobody's, and so is one that was not taken.
+    """
+    counts = [dict(_COUNTER.findall(text)) for text in (clean, found, before)]
+    return without_counters(clean) == without_counters(found) and all(
+        int(count) >= min(int(counts[0].get(name, 0)), int(counts[2].get(name, 0)))
+        for name, count in counts[1].items()
+    )
 
 
 def difference(expected: str, found: str) -> str:

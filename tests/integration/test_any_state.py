@@ -11,9 +11,9 @@ from tests.deep.tally import Tally
 from tests.deep.world import End, Stage
 from tests.postgres import Server
 
-EXAMPLES = 20
+EXAMPLES = 32
 SHARDS = 2
-"""Tests run side by side; about a second for each example."""
+"""Tests run side by side; about half a second for each example."""
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def test_exact_or_untouched(stage: Stage, shard: int) -> None:
     tally = Tally()
     search(stage, tally, examples=EXAMPLES, seeded=shard)
     print(*tally.lines(), sep="\n")  # noqa: T201 (shown where the test fails, and by -rP)
-    assert tally.total >= EXAMPLES
+    assert tally.total >= EXAMPLES * 3 // 4  # the same world twice counts once
     assert tally.of(End.EXACT) >= EXAMPLES // 6, "the worlds are not worth trying"

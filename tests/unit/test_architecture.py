@@ -58,7 +58,7 @@ LAYERS = {
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
     "steps": "model remains",
-    "obstacles": "model steps",
+    "obstacles": "model steps table_names undo",
     "plan": ("__init__ diagnose evidence mark model obstacles policy refusal remains steps undo"),
     "verify": "model undo",
     "causes": "errors model row_queries",

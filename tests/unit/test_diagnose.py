@@ -194,6 +194,13 @@ def test_undetermined_names_the_statements_in_question() -> None:
     assert "CREATE TABLE" not in missing
 
 
+def test_what_an_earlier_attempt_may_have_left_decides_for_no_data() -> None:
+    """It does not show that this attempt came so far; without data statements that is all one."""
+    data, none = TOLD["data first, passed"].case(), TOLD["one"].case()
+    assert diagnose(replace(data, earlier=True)).name is FindingName.UNDETERMINED
+    assert diagnose(replace(none, earlier=True)) == diagnose(none)
+
+
 def test_of_an_edited_file_the_finding_says_so() -> None:
     """That the file is not the one that was run is part of the evidence."""
     found = diagnose(TOLD["edited"].case())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.model import (
     Action,
+    FactKey,
     FindingName,
     Hazard,
     LedgerRow,
@@ -388,6 +389,27 @@ def test_rebuild_is_refused_where_something_was_changed() -> None:
     replayed = replay({table("u"): "TABLE WITH (fillfactor=50)"}, "t2", base=base)
     refusal = refused(situation(script, replayed, after=1), REBUILD)
     assert "public.u" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "again"),
+    [
+        ("INSERT INTO public.t1 VALUES (1)", True),
+        ("INSERT INTO u VALUES (1)", False),
+        ("UPDATE u SET a = a + 1", False),
+        ("SELECT setval('q', 5)", False),
+        ("DO 'BEGIN PERFORM f(); END'", False),
+        ("UPDATE other.t1 SET a = 1", False),
+        ("UPDATE t1 SET a = 1", False),
+    ],
+)
+def test_rebuild_is_refused_where_rows_would_be_changed_twice(data: str, *, again: bool) -> None:
+    """What ran goes with the tables it made; rows elsewhere stay as it left them."""
+    script = script_of("CREATE TABLE t1 ()", data, "CREATE TABLE t2 ()", "CREATE TABLE t3 ()")
+    base = {table("u"): "TABLE", FactKey("table", "other.t1", ""): "TABLE"}
+    replayed = replay("t1", None, "t2", "t3", base=base)
+    asked = situation(script, replayed, after=3)
+    assert isinstance(decide(asked, REBUILD), Plan if again else Refusal)
 
 
 @pytest.mark.parametrize(

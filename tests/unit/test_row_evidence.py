@@ -167,7 +167,16 @@ def test_rows_in_a_table_that_nobody_else_knows() -> None:
     """The migration made it, and no other statement writes to it."""
     asked = question(MADE, "INSERT INTO n SELECT a FROM t")
     assert left(asked, Seen(picked=2, fresh=2)) == (2,)
-    assert left(asked, Seen(picked=2, fresh=0)) == (1,)
+    assert left(asked, Seen(picked=2, fresh=0, stirred=0)) == (1,)
+
+
+def test_an_empty_table_does_not_show_that_rows_were_there_to_copy() -> None:
+    """A later statement may have made them ones that are picked: then both of them ran."""
+    later = "UPDATE t SET a = a + 1 WHERE a > 0"
+    asked = question(MADE, "INSERT INTO n SELECT a FROM t WHERE a > 9", later)
+    found, busy = Seen(picked=2, fresh=0, stirred=2), Seen(picked=2, pending=2, fresh=2)
+    assert left(asked, found, busy) == (1, 2, 3)
+    assert left(asked, replace(found, stirred=0), busy) == (1,)
 
 
 FILL = "INSERT INTO n SELECT a FROM t"
