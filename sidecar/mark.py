@@ -12,7 +12,7 @@ import re
 from itertools import takewhile
 
 from sidecar.model import Evidence, LedgerRow, Script, Step, StepKind
-from sidecar.undo import literal
+from sidecar.sql_text import literal
 
 _MARK = re.compile(r"migration-sidecar: (\d+) of (\d+) statements of ([0-9a-f]{64}) are committed")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sidecar.model import Difference, FactKey, Facts, Plan, Proof
-from sidecar.undo import QUARANTINE
+from sidecar.quarantine import QUARANTINE
 
 _FOLLOWS_AN_OBJECT = frozenset({"privilege"})
 """Facts which default privileges of the live database add to a new object by themselves."""

@@ -41,7 +41,7 @@ RIVAL_SQL = (
 
 @st.composite
 def worlds(draw: Any, *, restored: bool = False) -> World:
-    """One example; most have no rival, and rows as they were written."""
+    """One example; most have no rival, rows as they were written, and one repair."""
     past: Past = draw(PASTS)
     script = draw(scripts(past))
     how: How = draw(st.sampled_from(_HOWS))
@@ -57,6 +57,8 @@ def worlds(draw: Any, *, restored: bool = False) -> World:
                 max_size=2,
             )
         )
+    cuts: int = draw(st.sampled_from([*[0] * 7, 1, 2]))
+    meanwhile = draw(st.lists(st.sampled_from(RIVAL_SQL), max_size=1)) if cuts else []
     storages = _STORAGES if restored else _STORAGES[:-4]
     return World(
         script=script,
@@ -67,4 +69,6 @@ def worlds(draw: Any, *, restored: bool = False) -> World:
         rivals=tuple(rivals),
         storage=draw(st.sampled_from(storages)),
         policy=draw(st.sampled_from(["forward"] * 5 + ["rebuild"])),
+        cuts=cuts,
+        meanwhile=tuple(meanwhile),
     )

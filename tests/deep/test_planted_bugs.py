@@ -22,6 +22,7 @@ from sidecar import (
     plan,
     row_evidence,
     row_proofs,
+    row_queries,
     script,
     verify,
 )
@@ -215,6 +216,14 @@ def _notes_too_little(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(mark, "committed", lambda *args: (real(*args) or 1) - 1)
 
 
+def _undoes_what_rows_do_not_forget(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(plan, "changed_for_good", lambda *_, **__: "")
+
+
+def _takes_numbers_to_look_at_them(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_queries, "_does_more", lambda _: False)
+
+
 def _counts_no_rows(patch: pytest.MonkeyPatch) -> None:
     _deletes_other_rows(patch)
     patch.setattr(verify, "_row_violations", lambda *_: [])
@@ -248,6 +257,8 @@ _TWO = """INSERT INTO "Log" VALUES ('a', 1), ('b', 2)"""
 _BY_TWO = """INSERT INTO "Log" VALUES ('x', 1), ('y', 2)"""
 _FILL = 'UPDATE "Post" SET "c" = "views"'
 _DOUBLE = 'UPDATE "Post" SET "views" = "views" + "c"'
+_NUMBERED = """INSERT INTO "Log" VALUES ('numbered', nextval('ticket'))"""
+_KEPT = 'CREATE TABLE "Kept" ("n" INTEGER)'
 _NOBODY = """UPDATE "User" SET "score" = 1 WHERE "email" = 'nobody'"""
 _PATH = 'SET search_path = "other"'
 _MINE = ('CREATE SCHEMA "mine"', 'CREATE TABLE "mine"."Log" ("line" TEXT, "n" INTEGER)')
@@ -354,6 +365,13 @@ BUGS = (
         "!!",
     ),
     Planted(_notes_too_little, World((ONE_MORE, _CONCURRENTLY, ANOTHER), cuts=1), EXACT, "post"),
+    Planted(
+        _undoes_what_rows_do_not_forget,
+        World((ONE_MORE, _KEPT, NEW_COLUMN), reach=2, policy="rebuild"),
+        REFUSED,
+        "post 1 of 1",
+    ),
+    Planted(_takes_numbers_to_look_at_them, World((_NUMBERED, NEW_COLUMN), reach=1), REFUSED, ""),
     Planted(_counts_no_rows, World((NEW_COLUMN, ANOTHER), reach=1), EXACT, "line"),
     Planted(_compares_no_other_facts, World((NEW_COLUMN, ANOTHER), reach=1), EXACT, "a bug"),
     Planted(

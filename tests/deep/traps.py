@@ -9,6 +9,9 @@ from tests.deep.world import AT_LAST, How, Rival, Storage, World
 
 UP = 'UPDATE "Post" SET "views" = "views" + 1'
 NEW = 'ALTER TABLE "Post" ADD COLUMN "c" INTEGER'
+FLAG = 'ALTER TABLE "Post" ADD COLUMN "flag" INTEGER NOT NULL DEFAULT 0'
+FLAG_UP = """DO $$ BEGIN UPDATE "Post" SET "flag" = "flag" + 1; END $$"""
+ADDS_UP = """DO $$ BEGIN UPDATE "Post" SET "c" = coalesce("c", 0) + "views"; END $$"""
 LIVE = """UPDATE "Post" SET "state" = 'live' WHERE "state" = 'pending'"""
 TOUCH = 'UPDATE "Post" SET "title" = "title"'
 LINE = """INSERT INTO "Log" VALUES ('added', 1)"""
@@ -211,6 +214,49 @@ REPEATS: dict[str, World] = {
             'UPDATE "Post" SET "c" = 1 WHERE "c" IS NULL',
         )
     ),
+    "filled over a default, and set back": World(
+        (
+            FLAG,
+            'UPDATE "Post" SET "title" = "title"',
+            'UPDATE "Post" SET "flag" = 1 + "views" WHERE "rank" IS NOT NULL',
+            'UPDATE "Post" SET "flag" = 0',
+            'UPDATE "Post" SET "flag" = "flag" + 1',
+        )
+    ),
+    "a block that adds up in a new column": World((NEW, ADDS_UP, ADDS_UP)),
+    "a block that adds up over a default": World((FLAG, FLAG_UP, FLAG_UP)),
+    "values of a function that writes": World(
+        (
+            """CREATE FUNCTION "noted"(t TEXT) RETURNS TEXT LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO "Log" VALUES (t, 0); RETURN t; END $$""",
+            NEW,
+            """UPDATE "Post" SET "c" = length("noted"("title"))""",
+        )
+    ),
+    "values of a function that reads what it writes": World(
+        (
+            """CREATE FUNCTION "top"() RETURNS INTEGER LANGUAGE sql STABLE AS
+  $$ SELECT max("views")::int FROM "Post" $$""",
+            'UPDATE "Post" SET "views" = "top"() + 1',
+        )
+    ),
+    "rows picked by a function, by chance": World(
+        (
+            """CREATE FUNCTION "lucky"(n INTEGER) RETURNS BOOLEAN LANGUAGE sql IMMUTABLE AS
+  $$ SELECT random() < 2 $$""",
+            'UPDATE "Post" SET "views" = "views" + 1 WHERE "lucky"("id")',
+        )
+    ),
+    "a function that became another one": World(
+        (
+            """CREATE FUNCTION "twice"(n INTEGER) RETURNS INTEGER LANGUAGE sql AS
+  $$ SELECT n * 2 $$""",
+            'UPDATE "Post" SET "views" = "twice"("views"::int)',
+            """CREATE OR REPLACE FUNCTION "twice"(n INTEGER) RETURNS INTEGER LANGUAGE sql AS
+  $$ SELECT n + 1 $$""",
+            'UPDATE "Post" SET "views" = "twice"("views"::int)',
+        )
+    ),
     "a default that changes": World(
         (
             'CREATE TABLE "Kept" ("id" SERIAL, "n" INTEGER DEFAULT 1)',
@@ -256,6 +302,18 @@ RIVALS: dict[str, World] = {
     ),
     "an emptied table in use": World(('TRUNCATE "Log"',), rivals=(Rival(AT_LAST, LINE),)),
     "deleted, and in use": World(('DELETE FROM "Log"',), rivals=(Rival(AT_LAST, LINE),)),
+    "a default beside new rows": World(
+        (FLAG, TOUCH, 'UPDATE "Post" SET "flag" = "views" + 1 WHERE "views" > 0'),
+        rivals=(Rival(AT_LAST, """INSERT INTO "Post" ("title", "views") VALUES ('n', 7)"""),),
+    ),
+    "a default beside rows written since": World(
+        (FLAG, TOUCH, 'UPDATE "Post" SET "flag" = "views" + 1 WHERE "views" > 0'),
+        rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "views" = 9 WHERE "id" < 3'),),
+    ),
+    "a default beside rows that are picked since": World(
+        (FLAG, TOUCH, 'UPDATE "Post" SET "flag" = 5 WHERE "views" > 900'),
+        rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "views" = 901 WHERE "id" < 3'),),
+    ),
     "a new column beside new rows": World(
         (NEW, 'UPDATE "Post" SET "c" = "views" * 2', 'ALTER TABLE "Post" DROP COLUMN "rank"'),
         rivals=(Rival(AT_LAST, """INSERT INTO "Post" ("title") VALUES ('n')"""),),

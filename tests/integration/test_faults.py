@@ -144,6 +144,7 @@ KINDS = {
     "rebuild with quarantine": Kind(
         points=(
             "CREATE SCHEMA",
+            "ALTER INDEX RENAME",
             "ALTER TABLE RENAME",
             "ALTER TABLE SET SCHEMA",
             "ALTER TYPE RENAME",

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model import Change, Effect, FactKey, Hazard, Step, StepKind
-from sidecar.undo import QUARANTINE, created_tables, undo, ways_back
+from sidecar.quarantine import QUARANTINE, ways_back
+from sidecar.undo import created_tables, undo
 
 T, U = "public.t", "public.u"
 KEY_T, KEY_U = FactKey("table", T, ""), FactKey("table", U, "")
@@ -163,15 +164,67 @@ def test_a_table_with_rows_is_moved_aside() -> None:
         "ALTER TYPE public.kind",
     ]
     (back,) = ways_back(steps)
-    assert f"INSERT INTO {T} (a, kind) SELECT a, kind::text::public.kind FROM {QUARANTINE}." in back
+    assert (
+        f"INSERT INTO {T} (a, kind) SELECT a, kind::text::public.kind FROM ONLY {QUARANTINE}."
+        in back
+    )
     assert not any("DROP T" in sql for sql in undone(*effects, occupied=(T,)))
+
+
+def test_rows_of_the_script_itself_come_again_by_themselves() -> None:
+    """What is said of a table that it filled says so, before the SQL; of others nothing."""
+    effect = (made("table", T), made("column", "a", T), made("table", U), made("column", "a", U))
+    both = ways_back(undo((effect,), occupied=(T, U), tag="tag", filled=(U,)).steps)
+    assert [text.partition("; bring them back with: ")[0] for text in both] == [
+        f"keeps the rows of {T}",
+        f"keeps the rows of {U}, of which the script puts its own in again: leave them out",
+    ]
 
 
 def test_rows_in_quarantine_bind_no_others() -> None:
     """Their foreign keys go, or a DELETE in a live table would wait for them."""
     effect = (made("table", T), made("constraint", "f", T, FOREIGN_KEY))
-    steps = moves(effect, occupied=(T,))
-    assert steps[1].sql == f"ALTER TABLE {T} DROP CONSTRAINT f"
+    assert undone(effect, occupied=(T,))[0] == f"ALTER TABLE {T} DROP CONSTRAINT f"
+
+
+@pytest.mark.parametrize("occupied", [(), (T,)])
+@pytest.mark.parametrize(
+    ("made_last", "tie"),
+    [
+        (made("table", U), made("constraint", "f", T, FOREIGN_KEY)),
+        (made("function", "public.f()"), made("trigger", "g", T)),
+        (made("function", "public.f()"), made("policy", "p", T)),
+    ],
+)
+def test_a_table_is_untied_from_what_came_after_it(
+    made_last: Change, tie: Change, occupied: tuple[str, ...]
+) -> None:
+    """Or DROP without CASCADE would fail: the table is the older one, and goes last."""
+    sql = undone((made("table", T),), (made_last,), (tie,), occupied=occupied)
+    assert sql[0].endswith(("DROP CONSTRAINT f", f"g ON {T}", f"p ON {T}"))
+    inherited = Change(tie.key, None, f"{FOREIGN_KEY} INHERITED")
+    assert sql[0] not in undone((made("table", T),), (made_last,), (inherited,))
+
+
+def test_what_goes_along_with_a_table_gets_names_of_its_own() -> None:
+    """Or the next table that is put aside could not come in."""
+    identity = (
+        'integer NOT NULL GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME public."a s" AS bigint)'
+    )
+    effect = (
+        made("table", T),
+        made("index", "public.i", T),
+        made("sequence", "public.s", "", f"AS integer OWNED BY {T}.a"),
+        made("sequence", "public.u", "", f"AS integer OWNED BY {U}.a"),
+        made("column", "a", T, identity),
+    )
+    begin = {step.sql.rpartition("_")[0] for step in moves(effect, occupied=(T,))}
+    assert {
+        'ALTER INDEX public.i RENAME TO "i',
+        'ALTER SEQUENCE public.s RENAME TO "s',
+        'ALTER SEQUENCE public."a s" RENAME TO "a s',
+    } < begin
+    assert not any("public.u" in sql for sql in begin)
 
 
 def test_a_table_without_rows_is_still_dropped() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.model import Action, FactKey, Facts, FindingName, Plan, Proof
-from sidecar.undo import QUARANTINE
+from sidecar.quarantine import QUARANTINE
 from sidecar.verify import Rows, prove
 from tests.unit.builders import NAME, facts, table
 
