@@ -15,12 +15,16 @@ READY := $(VENV)/.ready
 # under CI a missing npm is an error, so that a green run has seen every version.
 SERVERS := $(if $(shell command -v npm)$(CI),node-modules)
 
+# Markers with a target of their own.
+APART := compose or deep or faults or image or k8s or pods or prisma or services
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup node-modules demo test test-deep test-faults test-prisma bench lint format schema lock hooks clean
+.PHONY: help setup node-modules demo test test-deep test-faults test-prisma test-image test-compose \
+  test-pods test-k8s test-services bench bench-image lint format schema lock hooks clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with the locked dependencies and the command migration-sidecar
 
@@ -43,7 +47,7 @@ demo: setup ## the incident and its repair on a private PostgreSQL (POLICY=forwa
 	$(BIN)/migration-sidecar demo --policy $(POLICY)
 
 test: setup $(SERVERS) ## unit and integration tests, on real PostgreSQL
-	$(BIN)/pytest -n auto -m 'not prisma and not deep and not faults'
+	$(BIN)/pytest -n auto -m 'not ($(APART))'
 
 test-deep: setup $(SERVERS) ## search for a half-applied state that ends wrongly (SECONDS=120 SEED=0)
 	$(BIN)/pytest tests/deep -n auto --deep-seconds $(SECONDS) --deep-seed $(SEED)
@@ -53,6 +57,28 @@ test-faults: setup $(SERVERS) ## kill, cut and starve a repair at each of its st
 
 test-prisma: node-modules ## the same incident with the real Prisma CLI
 	$(BIN)/pytest -m prisma
+
+# They build images and need a Docker Engine; as root on Linux they start one themselves.
+# Most of the time they wait for containers, so that four at once suit two cores.
+CONTAINERS := $(BIN)/pytest tests/containers -n 4 --dist loadgroup
+
+test-image: setup ## the image: size, rights, signals, builders, private PostgreSQL
+	$(CONTAINERS) -m image
+
+test-compose: setup ## the stack of compose.example.yml under real compose
+	$(CONTAINERS) -m compose
+
+test-pods: setup ## the Kubernetes manifests under podman
+	$(CONTAINERS) -m pods
+
+test-k8s: setup ## the same in the cluster of KUBECONFIG
+	$(CONTAINERS) -m k8s
+
+test-services: setup ## what is done through the Docker Engine: restart, waiting, host use
+	$(CONTAINERS) -m services
+
+bench-image: setup ## size, speed and memory of the image
+	$(BIN)/python bench/image.py
 
 bench: node-modules ## speed and memory, as ratios measured in one run
 	$(BIN)/python bench/run.py
@@ -72,10 +98,11 @@ schema: setup ## write sidecar/report.schema.json anew from the report's types
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-lock: ## bring the three lock files up to date (needs uv; UPGRADE=1 for newer versions)
-	$(UV) pip compile $(LOCK) --extra embedded --group dev -o requirements.lock pyproject.toml
-	$(UV) pip compile $(LOCK) -o requirements-runtime.lock pyproject.toml
+lock: ## bring the four lock files up to date (needs uv; UPGRADE=1 for newer versions)
+	$(UV) pip compile $(LOCK) --extra docker --extra embedded --group dev -o requirements.lock pyproject.toml
+	$(UV) pip compile $(LOCK) --extra docker -o requirements-runtime.lock pyproject.toml
 	$(UV) pip compile $(LOCK) --group build -o requirements-build.lock
+	$(UV) pip compile $(LOCK) --group sbom -o requirements-sbom.lock
 
 hooks: setup ## run the linters before each git commit
 	$(BIN)/pre-commit install

@@ -27,12 +27,13 @@ from sidecar.model import (
     Plan,
     Refusal,
 )
-from sidecar.opening import Opened, World, opened, own_session, ready, waited_lock
+from sidecar.opening import Opened, World, located, opened, own_session, ready, waited_lock
 from sidecar.tries import Patience
 
 if TYPE_CHECKING:
     from sidecar.config import Config
     from sidecar.examine import Examiner
+    from sidecar.services import Restarts
 
 
 _PAUSE_S = 0.5
@@ -65,18 +66,22 @@ def run(config: Config, world: World) -> Outcome:
 
 def _run_once(config: Config, world: World, found: Callable[[Ledger | None], None]) -> Outcome:
     """Take the whole way once; `found` is told the ledger at its beginning."""
+    config = located(config, world)
     with opened(config, world) as database:
         found(database.ledger)
         if database.ledger is None or not database.ledger.failed:
             return outcomes.healthy(config, database)
         names = sorted({row.migration_name for row in database.ledger.failed})
         world.log.info("failed migrations found", migrations=names)
+        restarts = _restarts(config, world)
         with waited_lock(config, world, database):
-            return _repair_all(config, world, database)
+            outcome = _repair_all(config, world, database)
+    return restarts.after(outcome) if restarts else outcome
 
 
 def inspect(config: Config, world: World) -> Outcome:
     """What is found and what `run` would do; nothing is changed, nobody is waited for."""
+    config = located(config, world)
     with opened(config, world) as database:
         if database.ledger is None or not database.ledger.failed:
             return outcomes.healthy(config, database)
@@ -91,10 +96,15 @@ def inspect(config: Config, world: World) -> Outcome:
 
 def wait_only(config: Config, world: World) -> Outcome:
     """Wait until what the backend will use answers. Raises `NotReadyError` at the deadline."""
-    session, server = ready(config.backend_target.probe_conninfo, config, world)
+    target = located(config, world).backend_target
+    session, server = ready(target.probe_conninfo, config, world)
     session.close()
     return Outcome(
-        OutcomeName.HEALTHY, ExitCode.OK, "PostgreSQL is ready", server_version=server.version
+        OutcomeName.HEALTHY,
+        ExitCode.OK,
+        "PostgreSQL is ready",
+        server_version=server.version,
+        warnings=target.warnings[len(config.backend_target.warnings) :],
     )
 
 
@@ -103,7 +113,7 @@ def wait_only(config: Config, world: World) -> Outcome:
 
 def _repair_all(config: Config, world: World, database: Opened) -> Outcome:
     """One failed migration after the other, each found and decided afresh."""
-    from sidecar.undo import ways_back
+    from sidecar.quarantine import ways_back
 
     done: list[MigrationOutcome] = []
     ledger = _reread(database)  # as it is under the lock
@@ -170,6 +180,7 @@ def _examiner(config: Config, database: Opened) -> Examiner:
         folder=history.read_folder(config.migrations_dir),
         rung=Rung(config.shadow),
         shadow_url=config.shadow_target.conninfo if config.shadow_target else None,
+        embedded_dir=config.embedded_dir,
     )
 
 
@@ -212,6 +223,15 @@ def _carried_out(
         show_values=config.show_values,
     )
     return replace(seen, proof=carry_out(plan, repair), done=True)
+
+
+def _restarts(config: Config, world: World) -> Restarts | None:
+    """The restarts that a repair is followed by, if any were asked for; nothing is changed yet."""
+    if not config.restart_services:
+        return None
+    from sidecar.services import asked
+
+    return asked(config, world)
 
 
 def _refuse_unless_approved(config: Config, plan: Plan) -> None:

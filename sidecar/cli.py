@@ -22,12 +22,12 @@ import click
 
 from sidecar import __version__, app, settings
 from sidecar.config import Config, effective, load
-from sidecar.dsn import secrets
-from sidecar.errors import ConfigError, ExitCode, SidecarError
+from sidecar.errors import CommandError, ConfigError, ExitCode, SidecarError
 from sidecar.log import Log
 from sidecar.model import MigrationName, Outcome, OutcomeName
 from sidecar.opening import World
 from sidecar.signals import SIGNALS, Interrupted
+from sidecar.telling import Telling, tell
 
 Flags = Mapping[str, str | None]
 
@@ -39,14 +39,27 @@ _NAMES = {
 }
 
 
+_STARTING = ("run", "wait")
+"""The commands after which a program may start: `run -- CMD ARGS...`."""
+
+
 class _Default(click.Group):
-    """A group whose first word may be left out: `migration-sidecar` is `... run`."""
+    """A group whose first word may be left out: `migration-sidecar` is `... run`.
+
+    What stands after `--` is a program of somebody else, and none of our options.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        first = args[0] if args else ""
+        cut = args.index("--") if "--" in args else len(args)
+        ours, ctx.obj = args[:cut], tuple(args[cut + 1 :])
+        first = ours[0] if ours else ""
         if first not in {*self.commands, "--help", "--version"}:
-            args = ["run", *args] if not first or first.startswith("-") else args
-        return super().parse_args(ctx, args)
+            ours = ["run", *ours] if not first or first.startswith("-") else ours
+        if cut < len(args) and not ctx.obj:
+            raise click.UsageError("nothing to start stands after --")
+        if ctx.obj and ours[0] not in _STARTING:
+            raise click.UsageError(f"a program after -- goes with {' and '.join(_STARTING)} only")
+        return super().parse_args(ctx, ours)
 
 
 @click.group(cls=_Default, context_settings={"help_option_names": ["--help", "-h"]})
@@ -76,18 +89,26 @@ def _options(command: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return add
 
 
-@cli.command("run")
+@cli.command("run", options_metavar="[OPTIONS] [-- CMD ARGS...]")
 @_options("run")
-def run_command(**flags: str | None) -> NoReturn:
-    """Wait, find, repair under the policy, prove; exit 0 only if the backend may start."""
-    _end(_Run(flags), app.run)
+@click.pass_obj
+def run_command(program: tuple[str, ...], /, **flags: str | None) -> NoReturn:
+    """Wait, find, repair under the policy, prove; exit 0 only if the backend may start.
+
+    With CMD it becomes that program then, in the same process.
+    """
+    _end(_Run(flags, program=program), app.run)
 
 
-@cli.command("wait")
+@cli.command("wait", options_metavar="[OPTIONS] [-- CMD ARGS...]")
 @_options("wait")
-def wait_command(**flags: str | None) -> NoReturn:
-    """Wait until PostgreSQL takes what the backend will send; nothing else."""
-    _end(_Run(flags), app.wait_only)
+@click.pass_obj
+def wait_command(program: tuple[str, ...], /, **flags: str | None) -> NoReturn:
+    """Wait until PostgreSQL takes what the backend will send; nothing else.
+
+    With CMD it becomes that program then, in the same process.
+    """
+    _end(_Run(flags, program=program), app.wait_only)
 
 
 @cli.command("status")
@@ -153,7 +174,7 @@ def demo_command(policy: str) -> NoReturn:
 
     SIGNALS.install()
     try:
-        sys.exit(demo.play(policy, sys.stdout))
+        sys.exit(demo.play(policy, sys.stdout, os.environ.get("SIDECAR_EMBEDDED_DIR")))
     except Interrupted as interrupted:
         sys.exit(128 + interrupted.signum)
     except SidecarError as error:
@@ -165,26 +186,50 @@ def demo_command(policy: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What the command line said; `shown` is what goes to standard output."""
+    """What the command line said; `shown` is what goes to standard output.
+
+    `program` is what the process becomes after exit code 0, empty for nothing.
+    """
 
     flags: Flags
     shown: str = ""
+    program: tuple[str, ...] = ()
 
 
 def _end(run: _Run, command: Callable[[Config, World], Outcome]) -> NoReturn:
     """Do it, tell it everywhere it must be told, and exit with its code."""
     SIGNALS.install()
     try:
+        if run.program:
+            from sidecar import handover
+
+            handover.refuse_if_absent(run.program, os.environb)
         config = load(run.flags, os.environ, read_text=_read_text)
-    except ConfigError as error:
+    except (ConfigError, CommandError) as error:
         _refuse(error)
     started, began = datetime.now(UTC), time.monotonic()
-    log = Log(
-        sys.stderr, log_format=config.log_format, level=config.log_level, hide=_secrets(config)
-    )
+    log = Log(sys.stderr, log_format=config.log_format, level=config.log_level, hide=config.secrets)
     outcome, code = _outcome(config, command, log)
-    _tell(run, config, outcome, log, started=started, duration_s=time.monotonic() - began)
+    to = Telling(config, log, run.shown, succeeded_by=bool(run.program))
+    try:
+        tell(to, outcome, started=started, duration_s=time.monotonic() - began)
+        if run.program and code == ExitCode.OK:
+            _become(run.program, log)
+    except Interrupted as interrupted:
+        sys.exit(128 + interrupted.signum)
     sys.exit(code)
+
+
+def _become(program: tuple[str, ...], log: Log) -> NoReturn:
+    """Replace this process by the program; nothing of ours is open or changed then."""
+    from sidecar import handover
+
+    SIGNALS.restore()
+    try:
+        handover.become(program, handover.inherited_environment(os.environb))
+    except CommandError as error:
+        log.summary(error.what, level="error")
+        sys.exit(error.exit_code)
 
 
 def _outcome(
@@ -210,74 +255,12 @@ def _of_error(error: SidecarError, name: OutcomeName) -> Outcome:
     return Outcome(name, error.exit_code, error.what, next_steps=error.next_steps)
 
 
-def _tell(
-    run: _Run, config: Config, outcome: Outcome, log: Log, *, started: datetime, duration_s: float
-) -> None:
-    """Report, termination message, standard output; the summary comes last."""
-    if config.report_file or run.shown == "json":
-        _report(run, config, outcome, log, started=started, duration_s=duration_s)
-    if run.shown in {"status", "plan"} and outcome.name is not OutcomeName.ERROR:
-        _show(run.shown, config, outcome)
-        return
-    _show(run.shown, config, outcome)
-    if outcome.exit_code == ExitCode.OK and not outcome.migrations and not outcome.warnings:
-        log.summary(outcome.summary, outcome=outcome.name, exit_code=int(outcome.exit_code))
-        _terminate(config, f"{outcome.name}: {outcome.summary}".encode())
-        return
-    from sidecar.text import summary_lines, termination_message
-
-    for warning in outcome.warnings:
-        log.summary(warning, level="warning")
-    level: Any = "info" if outcome.exit_code == ExitCode.OK else "error"
-    for line in summary_lines(outcome):
-        log.summary(line, level=level, outcome=outcome.name, exit_code=int(outcome.exit_code))
-    _terminate(config, termination_message(outcome))
-
-
-def _terminate(config: Config, message: bytes) -> None:
-    if Path(config.termination_log).exists():
-        from sidecar.deliver import write_termination
-
-        write_termination(config.termination_log, message)
-
-
-def _report(
-    run: _Run, config: Config, outcome: Outcome, log: Log, *, started: datetime, duration_s: float
-) -> None:
-    from sidecar import report
-    from sidecar.deliver import write_report
-
-    data = report.encode(report.build(outcome, started_at=started, duration_s=duration_s))
-    if run.shown == "json":
-        click.echo(data.decode())
-    if config.report_file and (problem := write_report(config.report_file, data)):
-        log.summary(problem, level="warning")
-
-
-def _show(shown: str, config: Config, outcome: Outcome) -> None:
-    if shown not in {"status", "plan", "sql"}:
-        return
-    from sidecar import deliver, pages, plan_sql
-
-    if shown == "sql":
-        path, timeout = config.target.search_path, config.lock_timeout_s
-        click.echo(plan_sql.plan_sql(outcome, search_path=path, lock_timeout_s=timeout))
-        return
-    page = pages.human_status(outcome) if shown == "status" else pages.human_plan(outcome)
-    deliver.print_human(page, sys.stdout)
-
-
 def _refuse(error: SidecarError) -> NoReturn:
     """End before there is a log: one line for each mistake, then what to do."""
     mistakes = error.mistakes if isinstance(error, ConfigError) else (error.what,)
     for line in (*mistakes, *(f"next: {step}" for step in error.next_steps)):
         click.echo(f"migration-sidecar: {line}", err=True)
     sys.exit(error.exit_code)
-
-
-def _secrets(config: Config) -> tuple[str, ...]:
-    targets = (config.target, config.backend_target, config.shadow_target)
-    return tuple(secret for target in targets if target for secret in secrets(target))
 
 
 def _read_text(path: str) -> str:

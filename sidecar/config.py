@@ -11,20 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sidecar.dsn import Target
+from sidecar.dsn import Target, secrets
 from sidecar.errors import ConfigError
 from sidecar.given import Given
 from sidecar.inputs import Inputs, ReadText, collect
 from sidecar.model import Action, DataStatements, FindingName, Policy
+from sidecar.parsers import Parser, choice
 from sidecar.settings import (
     SETTINGS,
     HelpEntry,
     LogFormat,
     LogLevel,
-    Parser,
     Setting,
     Shadow,
-    choice,
     help_entries,
     key_of_finding,
 )
@@ -63,6 +62,7 @@ class Config:
     ledger_schema: str | None
     approve: str | None
     shadow: Shadow
+    embedded_dir: str | None
     wait_timeout_s: float
     login_grace_s: float
     allow_standby: bool
@@ -71,10 +71,24 @@ class Config:
     repair_timeout_s: float
     statement_timeout_s: float
     show_values: bool
+    restart_services: tuple[str, ...] | None
+    restart_timeout_s: float
+    postgres_service: str | None
+    compose_project: str | None
+    docker_required: bool
+    docker_host: str | None
+    docker_tls_verify: str | None
+    docker_cert_path: str | None
     report_file: str | None
     termination_log: str
     log_format: LogFormat
     log_level: LogLevel
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every spelling of its secrets, which no output may hold."""
+        targets = (self.target, self.backend_target, self.shadow_target)
+        return tuple(secret for target in targets if target for secret in secrets(target))
 
 
 class EffectiveSetting(NamedTuple):

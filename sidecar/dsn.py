@@ -32,7 +32,7 @@ from urllib.parse import quote, quote_plus, urlencode
 from sidecar.errors import ConfigError
 from sidecar.prisma_url import Notes, Parts, cut, decode
 
-__all__ = ["Target", "parse", "secrets", "with_database"]
+__all__ = ["Target", "at_address", "parse", "secrets"]
 
 _ADDRESS: Final = re.compile(r"(?P<host>\[[^\]]+\]|[^:]*)(?::(?P<port>.*))?", re.DOTALL)
 _HOST: Final = re.compile(r"""[/@](?s:.*)|[^\s<>"'\[\]\\^|$`{}/@]+""")
@@ -120,10 +120,11 @@ def parse(url: str, *, variable: str) -> Target:
     return target
 
 
-def with_database(target: Target, name: str) -> Target:
-    """Return the same server, role and settings with another database."""
-    conninfo = MappingProxyType({**target.conninfo, "dbname": name})
-    return dataclasses.replace(target, conninfo=conninfo)
+def at_address(target: Target, host: str, port: int, addr: str, *, says: str) -> Target:
+    """Return the same database at another address, which `addr` pins; `says` warns of it."""
+    where = {"host": host, "port": str(port)} | ({"hostaddr": addr} if addr else {})
+    conninfo = MappingProxyType({**target.conninfo, **where})
+    return dataclasses.replace(target, conninfo=conninfo, warnings=(*target.warnings, says))
 
 
 def secrets(target: Target) -> tuple[str, ...]:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BusyError",
+    "CommandError",
     "ConfigError",
     "ConnectionLostError",
     "DatabaseError",
+    "EngineError",
     "ExitCode",
     "HaltError",
     "LockTimeoutError",
@@ -28,6 +30,7 @@ __all__ = [
     "ResolveError",
     "ShadowError",
     "SidecarError",
+    "UnclearError",
 ]
 
 
@@ -40,7 +43,10 @@ class ExitCode(IntEnum):
     HALTED = 3
     REPAIR_FAILED = 4
     BUSY = 5
+    RESTART_FAILED = 6
     NOT_READY = 124
+    NOT_EXECUTABLE = 126
+    NOT_FOUND = 127
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -100,6 +106,24 @@ class BusyError(SidecarError):
     """Another migrator held Prisma's lock, or worked, until the deadline."""
 
     exit_code = ExitCode.BUSY
+
+
+class EngineError(SidecarError):
+    """What was asked of the Docker Engine cannot be had; the database is as it was."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UnclearError(EngineError):
+    """The engine answers, and what is meant is not certain, so nothing is assumed."""
+
+
+class CommandError(SidecarError):
+    """The program after `--` cannot be executed; the codes are those of a shell (POSIX, 2.8.2)."""
+
+    def __init__(self, what: str, *, found: bool) -> None:
+        super().__init__(what)
+        self.exit_code = ExitCode.NOT_EXECUTABLE if found else ExitCode.NOT_FOUND
 
 
 class HaltError(SidecarError):

@@ -346,7 +346,7 @@ class Seen:
     `fresh`: rows of all its tables written within the window;
     `stirred`: pending rows, and rows of the tables it reads, written since the window opened;
     `overtaken`: the same, but only what may have come after the attempt (`Window.afterwards`);
-    `filled`: of an UPDATE, rows of its table in which a column that it sets is not NULL;
+    `filled`: of an UPDATE, rows of its table in which a column that it sets has been set;
     `matched`: the age of the one transaction in the window that wrote just the rows it gives.
     """
 
@@ -595,6 +595,24 @@ class MigrationOutcome:
     """The statements that a repair committed before it failed; they stay."""
 
 
+class ServiceResult(StrEnum):
+    """What became of a container that was to be restarted after a repair."""
+
+    RESTARTED = "restarted"  # and healthy, or without a healthcheck steadily running
+    LEFT_ALONE = "left-alone"  # it did not run, so nothing was to be restarted
+    FAILED = "failed"  # restarted, and not up in time
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOutcome:
+    """One container of a service ('' where there is none), and what is to be said of it."""
+
+    service: str
+    container: str
+    result: ServiceResult
+    says: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a whole run found and did."""
@@ -607,3 +625,4 @@ class Outcome:
     migrations: tuple[MigrationOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()
+    services: tuple[ServiceOutcome, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sidecar import history, lock, wait
 from sidecar.db import Session, connect
@@ -16,6 +16,9 @@ from sidecar.queries import SET_SEARCH_PATH, UNLIMITED, UNLIMITED_SINCE_14
 if TYPE_CHECKING:
     from sidecar.config import Config
     from sidecar.log import Log
+    from sidecar.whereabouts import Witness
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,54 @@ def ready(
     conninfo: Mapping[str, str], config: Config, world: World
 ) -> tuple[Session, history.Server]:
     """A session that works, and what the server says of itself; waits as configured."""
+    return _waited(lambda: _probe(conninfo, allow_standby=config.allow_standby), config, world)
+
+
+def located(config: Config, world: World) -> Config:
+    """The settings with the address at which a host reaches PostgreSQL's compose service.
+
+    They stay as they are without SIDECAR_POSTGRES_SERVICE, in a container, and where the names
+    of the URLs mean something. Waits until the published port answers, as `ready` does: it may
+    be another after each start. Raises `EngineError` where project or port are not certain.
+    """
+    if not config.postgres_service:
+        return config
+    from sidecar.whereabouts import finder
+
+    find = finder(config, world.log)
+    if find is None:
+        return config
+
+    def reached() -> Config:
+        moved = find()
+        conninfo = moved.target.probe_conninfo
+        _probe(conninfo, allow_standby=config.allow_standby)[0].close()
+        return moved
+
+    moved = _waited(reached, config, world)
+    for warning in moved.target.warnings[len(config.target.warnings) :]:
+        world.log.info(warning)
+    return moved
+
+
+def _waited(probe: Callable[[], T], config: Config, world: World) -> T:
+    """What `probe` gives, called as configured until it does; its failures are explained."""
+    witnesses: list[Witness] = []
+
+    def explained() -> T:
+        try:
+            return probe()
+        except NotReadyError as error:
+            if not config.postgres_service:
+                raise
+            if not witnesses:
+                from sidecar.whereabouts import Witness
+
+                witnesses.append(Witness(config, world.log))
+            raise witnesses[0].explained(error) from error
+
     return wait.until_ready(
-        lambda: _probe(conninfo, allow_standby=config.allow_standby),
+        explained,
         timeout_s=config.wait_timeout_s,
         login_grace_s=config.login_grace_s,
         clock=world.clock,

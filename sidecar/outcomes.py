@@ -65,7 +65,7 @@ def outcome(
         server_version=database.server.version,
         policy=config.policy.preset,
         migrations=tuple(migrations),
-        warnings=warnings,
+        warnings=(*config.target.warnings, *warnings),
     )
 
 
@@ -88,7 +88,7 @@ def healthy(config: Config, database: Opened) -> Outcome:
         OutcomeName.HEALTHY,
         summary,
         (),
-        warnings=(*config.target.warnings, *warnings, *more),
+        warnings=(*warnings, *more),
     )
 
 

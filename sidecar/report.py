@@ -31,6 +31,7 @@ from sidecar.model import (
     Proof,
     Refusal,
     Script,
+    ServiceResult,
     Statement,
     StatementState,
     StepKind,
@@ -132,6 +133,15 @@ class MigrationReport(Struct, frozen=True):
     proof: ProofReport | None
 
 
+class ServiceReport(Struct, frozen=True):
+    """One container of a service that was to be restarted; empty where there is none."""
+
+    service: str
+    container: str
+    result: ServiceResult
+    says: str
+
+
 class Report(Struct, frozen=True):
     """One run of migration-sidecar. `started_at` is UTC, `duration_s` in seconds."""
 
@@ -144,6 +154,7 @@ class Report(Struct, frozen=True):
     server: ServerReport
     policy: str
     migrations: tuple[MigrationReport, ...]
+    services: tuple[ServiceReport, ...]
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
 
@@ -160,6 +171,10 @@ def build(outcome: Outcome, *, started_at: datetime, duration_s: float) -> Repor
         server=ServerReport(outcome.server_version),
         policy=outcome.policy,
         migrations=tuple(_migration(migration) for migration in outcome.migrations),
+        services=tuple(
+            ServiceReport(each.service, each.container, each.result, each.says)
+            for each in outcome.services
+        ),
         warnings=outcome.warnings,
         next_steps=next_steps(outcome),
     )

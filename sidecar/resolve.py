@@ -21,7 +21,7 @@ from sidecar.model import (
     Outcome,
     OutcomeName,
 )
-from sidecar.opening import Opened, World, opened, waited_lock
+from sidecar.opening import Opened, World, located, opened, waited_lock
 from sidecar.outcomes import outcome
 from sidecar.queries import CREATE_LEDGER, CURRENT_SCHEMA, INSERT_LEDGER_ROW, MARK_ROLLED_BACK
 
@@ -41,6 +41,7 @@ def applied(config: Config, world: World, name: MigrationName) -> Outcome:
             "P3019",
             f"migration_lock.toml names the provider {provider}; this database is postgresql.",
         )
+    config = located(config, world)
     with opened(config, world) as database, waited_lock(config, world, database):
         file = _file(config, name)
         ledger = database.reread() or _create_ledger(config, database)
@@ -59,6 +60,7 @@ def rolled_back(config: Config, world: World, name: MigrationName) -> Outcome:
     Raises `ResolveError` P3011 (never attempted), P3012 (not failed); without a ledger
     Prisma has no code for it, and so have we.
     """
+    config = located(config, world)
     with opened(config, world) as database, waited_lock(config, world, database):
         ledger = database.reread()
         if ledger is None:

@@ -1,4 +1,4 @@
-"""The one table of settings: flags, variables, TOML keys, defaults, help and parsers.
+"""The one table of settings: flags, variables, TOML keys, defaults and help.
 
 A new knob is one row here and one field of `config.Config`. `config` resolves the rows,
 `cli` makes its options from `help_entries`; neither knows a name of its own.
@@ -6,15 +6,24 @@ A new knob is one row here and one field of `config.Config`. `config` resolves t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, get_args
 
 from sidecar import dsn
 from sidecar.errors import ConfigError
-from sidecar.given import shown
 from sidecar.model import Action, DataStatements, FindingName, Preset
+from sidecar.parsers import (
+    Parser,
+    as_boolean,
+    as_duration,
+    as_is,
+    as_limit,
+    as_name,
+    as_names,
+    as_text,
+    choice,
+)
 from sidecar.policy import SOUND
 
 __all__ = [
@@ -24,7 +33,6 @@ __all__ = [
     "LogLevel",
     "Setting",
     "Shadow",
-    "choice",
     "flag_of",
     "help_entries",
     "input_names",
@@ -35,12 +43,6 @@ __all__ = [
 Shadow = Literal["auto", "url", "server", "embedded", "none"]
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-class Parser(Protocol):
-    """Makes a value of a text; `variable` is the name to blame in a `ConfigError`."""
-
-    def __call__(self, text: str, /, *, variable: str) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,76 +79,6 @@ def key_of_finding(finding: FindingName) -> str:
     return "on_" + finding.replace("-", "_")
 
 
-# --- parsers -----------------------------------------------------------------------
-
-_DURATION = re.compile(
-    r"(?:([0-9]{1,12})h)?(?:([0-9]{1,12})m)?(?:([0-9]{1,12})s)?(?:([0-9]{1,12})ms)?"
-)
-_UNIT_MS = (3_600_000, 60_000, 1_000, 1)
-_MAX_MS = 2_147_483_647
-"""PostgreSQL keeps its timeouts as 32-bit milliseconds (manual, chapter "Setting Parameters")."""
-
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def _text(text: str, /, *, variable: str) -> str:
-    """`text` itself; the parser of paths and names."""
-    if "\0" in text:
-        raise ConfigError((f"{variable}: holds a NUL character",))
-    if "://" in text:  # it may hold a password, and paths and names are logged
-        raise ConfigError((f"{variable}: is a URL, where a path or name belongs",))
-    return text
-
-
-def _boolean(text: str, /, *, variable: str) -> bool:
-    """True for true, 1, yes; False for false, 0, no; in any case of letters."""
-    truth = _TRUTH.get(text.lower())
-    if truth is None:
-        raise ConfigError((f"{variable}: {shown(text)} is not one of: {', '.join(_TRUTH)}",))
-    return truth
-
-
-def _duration(text: str, /, *, variable: str) -> float:
-    """Seconds of '500ms', '5s', '2m', '1h' or '1m30s'; exact to the millisecond."""
-    match = _DURATION.fullmatch(text)
-    if not text or match is None:
-        raise ConfigError((f"{variable}: {shown(text)} {_duration_hint(text)}",))
-    counts = (int(count or 0) for count in match.groups())
-    total = sum(count * unit for count, unit in zip(counts, _UNIT_MS, strict=True))
-    if total > _MAX_MS:
-        raise ConfigError((f"{variable}: {shown(text)} is too long; the most is 596h",))
-    return total / 1000
-
-
-def _duration_hint(text: str) -> str:
-    if re.fullmatch("[0-9]{1,12}", text):
-        return f"has no unit; write {text}s or {text}ms"
-    if text.startswith("-"):
-        return "is negative; a duration is zero or more, such as 5s"
-    return "is no duration; write whole numbers with units, such as 500ms, 5s, 2m, 1h or 1m30s"
-
-
-def _limit(text: str, /, *, variable: str) -> float:
-    """A duration above zero: PostgreSQL reads `lock_timeout = 0` as "wait for ever"."""
-    seconds = _duration(text, variable=variable)
-    if seconds == 0:
-        raise ConfigError((f"{variable}: 0 would wait for ever; write at least 1ms",))
-    return seconds
-
-
-def choice(members: Iterable[str]) -> Parser:
-    """A parser that accepts exactly these members, as text, and returns the member."""
-    by_text = {str(member): member for member in members}
-
-    def parse(text: str, /, *, variable: str) -> str:
-        if text not in by_text:
-            allowed = ", ".join(by_text)
-            raise ConfigError((f"{variable}: {shown(text)} is not one of: {allowed}",))
-        return by_text[text]
-
-    return parse
-
-
 # --- the table ---------------------------------------------------------------------
 
 _ALL = frozenset({"run", "wait", "status", "plan", "resolve", "config"})
@@ -154,6 +86,7 @@ _READ = _ALL - {"wait"}  # they read the ledger
 _FIND = _READ - {"resolve"}  # they make findings
 _WRITE = _READ - {"status", "plan"}  # they change the database
 _REPAIR = _WRITE - {"resolve"}
+_RUN = frozenset({"run", "config"})
 
 
 def _url(key: str, commands: frozenset[str], about: str) -> Setting:
@@ -195,42 +128,60 @@ SETTINGS: tuple[Setting, ...] = (
          "Past a pooler, straight to PostgreSQL; reading and repair use it when given."),
     _url("shadow_database_url", _FIND,
          "An empty database of its own, for the replay."),
-    Setting("config", "SIDECAR_CONFIG_FILE", None, "PATH", _text, _ALL,
+    Setting("config", "SIDECAR_CONFIG_FILE", None, "PATH", as_text, _ALL,
             "A TOML file with any of these settings."),
-    Setting("migrations_dir", "SIDECAR_MIGRATIONS_DIR", "prisma/migrations", "PATH", _text, _READ,
+    Setting("migrations_dir", "SIDECAR_MIGRATIONS_DIR", "prisma/migrations", "PATH", as_text, _READ,
             "The folder that `prisma migrate deploy` would read."),
-    Setting("ledger_schema", "SIDECAR_LEDGER_SCHEMA", None, "NAME", _text, _READ,
+    Setting("ledger_schema", "SIDECAR_LEDGER_SCHEMA", None, "NAME", as_text, _READ,
             "The schema of _prisma_migrations, where several schemas have one."),
     _one_of("policy", "forward", Preset, _FIND,
             "What may be done for which finding; observe never writes, whatever else is set."),
-    Setting("policy_file", "SIDECAR_POLICY_FILE", None, "PATH", _text, _FIND,
+    Setting("policy_file", "SIDECAR_POLICY_FILE", None, "PATH", as_text, _FIND,
             'A TOML file: [findings] NAME = ACTION, [migrations."NAME"] action = ACTION.'),
     *(_on(finding) for finding in FindingName if finding is not FindingName.RUNNING),
     _one_of("data_statements", "halt", DataStatements, _FIND,
             "Where nothing shows whether data statements ran: what you know of them."),
-    Setting("approve", "SIDECAR_APPROVE", None, "FINGERPRINT", _text, _REPAIR,
+    Setting("approve", "SIDECAR_APPROVE", None, "FINGERPRINT", as_text, _REPAIR,
             "Carry out only the plan with this fingerprint, as `plan` printed it."),
     _one_of("shadow", "auto", get_args(Shadow), _FIND,
             "Where the history may be replayed; auto takes the first that works."),
-    Setting("wait_timeout", "SIDECAR_WAIT_TIMEOUT", "60s", "DURATION", _duration, _ALL,
+    Setting("embedded_dir", "SIDECAR_EMBEDDED_DIR", None, "PATH", as_text, _FIND,
+            "A private PostgreSQL in place of the extra's: bin/ and, where prepared, data/."),
+    Setting("wait_timeout", "SIDECAR_WAIT_TIMEOUT", "60s", "DURATION", as_duration, _ALL,
             "How long PostgreSQL may take until it is ready."),
-    Setting("login_grace", "SIDECAR_LOGIN_GRACE", "10s", "DURATION", _duration, _ALL,
+    Setting("login_grace", "SIDECAR_LOGIN_GRACE", "10s", "DURATION", as_duration, _ALL,
             "How long a wrong password or a missing database is tried again."),
-    Setting("allow_standby", "SIDECAR_ALLOW_STANDBY", "false", "BOOLEAN", _boolean, _ALL,
+    Setting("allow_standby", "SIDECAR_ALLOW_STANDBY", "false", "BOOLEAN", as_boolean, _ALL,
             "Whether a server in recovery (read-only) counts as ready."),
-    Setting("busy_timeout", "SIDECAR_BUSY_TIMEOUT", "60s", "DURATION", _duration, _READ,
+    Setting("busy_timeout", "SIDECAR_BUSY_TIMEOUT", "60s", "DURATION", as_duration, _READ,
             "How long to wait for another migrator to end."),
-    Setting("lock_timeout", "SIDECAR_LOCK_TIMEOUT", "5s", "DURATION", _limit, _WRITE,
+    Setting("lock_timeout", "SIDECAR_LOCK_TIMEOUT", "5s", "DURATION", as_limit, _WRITE,
             "How long one statement of a repair may wait for a lock, and block others by it."),
-    Setting("repair_timeout", "SIDECAR_REPAIR_TIMEOUT", "60s", "DURATION", _duration, _REPAIR,
+    Setting("repair_timeout", "SIDECAR_REPAIR_TIMEOUT", "60s", "DURATION", as_duration, _REPAIR,
             "How long a repair that met a lock or lost its connection is tried without progress."),
-    Setting("statement_timeout", "SIDECAR_STATEMENT_TIMEOUT", "0s", "DURATION", _duration, _REPAIR,
-            "How long one statement of a repair may run; 0s is without limit."),
-    Setting("show_values", "SIDECAR_SHOW_VALUES", "false", "BOOLEAN", _boolean, _REPAIR,
+    Setting("statement_timeout", "SIDECAR_STATEMENT_TIMEOUT", "0s", "DURATION", as_duration,
+            _REPAIR, "How long one statement of a repair may run; 0s is without limit."),
+    Setting("show_values", "SIDECAR_SHOW_VALUES", "false", "BOOLEAN", as_boolean, _REPAIR,
             "Whether an error may quote values of rows; logs and the report then hold them."),
-    Setting("report_file", "SIDECAR_REPORT_FILE", None, "PATH", _text, _ALL,
+    Setting("restart_services", "SIDECAR_RESTART_SERVICES", None, "NAMES", as_names, _RUN,
+            "Compose services of our project to restart after a repair: backend_dev,worker."),
+    Setting("restart_timeout", "SIDECAR_RESTART_TIMEOUT", "60s", "DURATION", as_duration, _RUN,
+            "How long they may take until they are healthy again."),
+    Setting("postgres_service", "SIDECAR_POSTGRES_SERVICE", None, "NAME", as_name, _ALL,
+            "PostgreSQL's compose service: explains a wait, and on a host finds its port."),
+    Setting("compose_project", "SIDECAR_COMPOSE_PROJECT", None, "NAME", as_name, _ALL,
+            "The compose project; without it that of our container or, on a host, folder."),
+    Setting("docker_required", "SIDECAR_DOCKER_REQUIRED", "false", "BOOLEAN", as_boolean, _ALL,
+            "Whether to stop where the two need a Docker Engine that cannot be used."),
+    Setting("docker_host", "DOCKER_HOST", None, "URL", as_is, _ALL,
+            "The Docker Engine, as Docker has it; without it the usual socket."),
+    Setting("docker_tls_verify", "DOCKER_TLS_VERIFY", None, "1", as_is, _ALL,
+            "Anything here: TLS to the engine, verified, as Docker has it."),
+    Setting("docker_cert_path", "DOCKER_CERT_PATH", None, "PATH", as_is, _ALL,
+            "The folder of ca.pem, cert.pem and key.pem for that."),
+    Setting("report_file", "SIDECAR_REPORT_FILE", None, "PATH", as_text, _ALL,
             "Where to write the report (JSON)."),
-    Setting("termination_log", "SIDECAR_TERMINATION_LOG", "/dev/termination-log", "PATH", _text,
+    Setting("termination_log", "SIDECAR_TERMINATION_LOG", "/dev/termination-log", "PATH", as_text,
             _ALL, "Where Kubernetes reads the last words; used only where it exists."),
     _one_of("log_format", "auto", get_args(LogFormat), _ALL,
             "auto is text on a terminal, else JSON lines."),
@@ -277,7 +228,7 @@ def _entries(setting: Setting) -> Iterator[HelpEntry]:
         names += f" [file: {setting.key}]"
     if setting.default is not None:
         names += f" [default: {setting.default}]"
-    bare = "true" if setting.parse is _boolean else None
+    bare = "true" if setting.parse is as_boolean else None
     yield HelpEntry(setting.key, setting.flag, setting.metavar, f"{setting.help} {names}", bare)
     if setting.file_variant:
         key, variable = f"{setting.key}_file", f"{setting.variable}_FILE"

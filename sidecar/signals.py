@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _UNWINDING_LIMIT_S = 4.5
 """Under the 5 s in which we promise to be gone, and the 10 s that Docker grants."""
@@ -34,17 +35,27 @@ class Signals:
         self._received: int | None = None
         self._depth = 0
         self._raised = False
+        self._before: dict[int, Any] = {}
 
     def install(self) -> None:
         """Take over both signals for the rest of the process."""
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._handle)
+            self._before[signum] = signal.signal(signum, self._handle)
         heard, wakeup = socket.socketpair()
         wakeup.settimeout(0)  # as set_wakeup_fd demands
         signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
         threading.Thread(
             target=_last_resort, args=(heard,), name="last resort", daemon=True
         ).start()
+
+    def restore(self) -> None:
+        """Give both back as we got them, ignored or not, to the program that comes after us.
+
+        One that came before this is raised, not lost.
+        """
+        for signum, before in self._before.items():
+            ignored = before == signal.SIG_IGN
+            signal.signal(signum, signal.SIG_IGN if ignored else signal.SIG_DFL)
 
     @contextmanager
     def shielded(self) -> Iterator[None]:

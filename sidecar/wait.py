@@ -161,6 +161,8 @@ class _Wait:
         )
 
     def _next_steps(self) -> tuple[str, ...]:
+        if self.last.permanent and self.last.sqlstate is None:  # its container has ended
+            return ("Remove the cause, start PostgreSQL, then try: migration-sidecar wait",)
         if self.last.permanent:
             return (
                 "Correct user, password or database in DATABASE_URL: waiting longer does not help",

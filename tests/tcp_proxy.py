@@ -13,10 +13,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Passes bytes between its own port on loopback and a server's, both ways."""
+    """Passes bytes between its own port on loopback and a server's port or socket, both ways."""
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    def __init__(self, server: int | str) -> None:
+        self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lines: list[tuple[socket.socket, socket.socket]] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -50,9 +50,16 @@ class Proxy:
                 client, _ = self._listener.accept()
                 self._serve(client)
 
+    def _connected(self) -> socket.socket:
+        if isinstance(self._server, int):
+            return socket.create_connection(("127.0.0.1", self._server))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._server)
+        return server
+
     def _serve(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self._server_port))
+            server = self._connected()
         except OSError:
             client.close()
             return
@@ -70,9 +77,9 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @contextmanager
-def proxy(server_port: int) -> Iterator[Proxy]:
-    """A proxy for the length of the block."""
-    made = Proxy(server_port)
+def proxy(server: int | str) -> Iterator[Proxy]:
+    """A proxy for the length of the block, to a port on loopback or the path of a socket."""
+    made = Proxy(server)
     try:
         yield made
     finally:

@@ -30,10 +30,11 @@ LAYERS = {
     "prisma_url": "",
     "dsn": "errors prisma_url",
     "given": "",
-    "settings": "dsn errors given model policy",
+    "parsers": "errors given",
+    "settings": "dsn errors model parsers policy",
     "settings_file": "given model settings",
     "inputs": "given model settings settings_file",
-    "config": "dsn errors given inputs model settings",
+    "config": "dsn errors given inputs model parsers settings",
     # the script, as PostgreSQL's parser sees it
     "pure_functions": "",
     "statement_reach": "pure_functions",
@@ -44,11 +45,14 @@ LAYERS = {
     "row_changes": "model names_read row_conditions row_queries statement_reach",
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
     "script": "anonymous_blocks errors model row_changes statement_kinds statement_reach",
+    "own_functions": "anonymous_blocks model script statement_reach table_names",
     # decisions
     "evidence": "model",
-    "undo": "model",
+    "sql_text": "",
+    "quarantine": "model sql_text",
+    "undo": "model quarantine",
     "remains": "model",
-    "mark": "model undo",
+    "mark": "model sql_text",
     "table_names": "model",
     "harmless": "model table_names",
     "attempt_window": "model",
@@ -59,10 +63,17 @@ LAYERS = {
     "refusal": "model",
     "steps": "model remains",
     "obstacles": "model steps table_names undo",
-    "plan": ("__init__ diagnose evidence mark model obstacles policy refusal remains steps undo"),
-    "verify": "model undo",
+    "plan": (
+        "__init__ diagnose evidence mark model obstacles policy refusal remains sql_text steps"
+        " table_names undo"
+    ),
+    "verify": "model quarantine",
     "causes": "errors model row_queries",
     "offending": "errors model row_queries table_names",
+    # containers, as the Docker Engine shows them
+    "containers": "",
+    "compose": "containers errors",
+    "postgres_container": "compose containers errors",
     # words
     "text": "model",
     "pages": "model text",
@@ -78,7 +89,8 @@ LAYERS = {
     "lock": "db errors model queries",
     "blockers": "db errors lock queries",
     "snapshot": "model",
-    "embedded": "errors",
+    "cluster": "errors",
+    "embedded": "cluster errors",
     "shadow": "db embedded errors model queries signals",
     "replay": "db errors model queries script shadow snapshot",
     "tries": "errors",
@@ -88,24 +100,31 @@ LAYERS = {
     ),
     "rights": "db errors model queries",
     "deliver": "",
+    "engine": "containers errors",
+    "surroundings": "compose config containers engine",
+    "whereabouts": "config dsn errors log postgres_container surroundings",
+    "handover": "errors",
     # the program and its boundary
-    "opening": "config db errors history lock log model queries wait",
+    "opening": "config db errors history lock log model queries wait whereabouts",
+    "services": "compose config containers errors model opening surroundings",
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
     "id_reader": "db model",
     "row_reader": "db errors model queries table_names",
     "examine": (
-        "attempt_window db diagnose errors history id_reader live_tables mark model plan queries"
-        " replay row_evidence row_proofs row_reader script shadow snapshot table_names undo"
+        "attempt_window db diagnose errors history id_reader live_tables mark model own_functions"
+        " plan queries replay row_evidence row_proofs row_reader script shadow snapshot table_names"
+        " undo"
     ),
     "app": (
         "config diagnose errors examine execute history lock model opening outcomes plan rights"
-        " shadow tries undo"
+        " quarantine services shadow tries"
     ),
+    "telling": "config deliver errors log model pages plan_sql report text",
     "demo": "db embedded errors history model queries script",
     "cli": (
-        "__init__ app config deliver demo dsn errors log model opening pages plan_sql report"
-        " resolve settings signals text"
+        "__init__ app config demo errors handover log model opening resolve settings signals"
+        " telling"
     ),
     "__main__": "cli",
 }
@@ -114,11 +133,11 @@ LAYERS = {
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
     " statement_reach statement_kinds names_read row_conditions row_queries row_changes"
-    " anonymous_blocks script"
+    " anonymous_blocks own_functions script"
     " evidence table_names harmless attempt_window live_tables row_proofs row_evidence"
-    " diagnose undo"
+    " diagnose sql_text quarantine undo"
     " remains mark steps obstacles refusal plan verify causes offending"
-    " report text pages plan_sql queries"
+    " report text pages plan_sql queries parsers containers compose postgres_container"
 ).split()
 NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})
 
@@ -126,8 +145,8 @@ NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "loggi
 ONLY_IN = {
     "psycopg": {"db"},
     "postgast": {"offending", "row_queries", "script"},
-    "subprocess": {"embedded", "demo"},
-    "docker": set[str](),
+    "subprocess": {"cluster", "demo"},
+    "docker": {"engine"},
 }
 
 # Imported only where used: a run that finds nothing to do pays for none of them.

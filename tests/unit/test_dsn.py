@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sidecar.dsn import Target, parse, secrets, with_database
+from sidecar.dsn import Target, at_address, parse, secrets
 from sidecar.errors import ConfigError, ExitCode
 
 URL = "postgresql://ada:s3cret@db:5433/shop"
@@ -439,13 +439,15 @@ def test_a_target_is_shown_as_a_short_url(url: str, shown: str) -> None:
     assert target(url).display == shown
 
 
-def test_another_database_on_the_same_server() -> None:
-    """The shadow is reached like the database itself, but for its name."""
+def test_the_same_database_at_another_address() -> None:
+    """Only the way there changes, pinned where the name could mean two; people are told."""
     it = target(f"{URL}?schema=x&foo=1")
-    shadow = with_database(it, "shadow 1")
-    assert shadow.conninfo == {**it.conninfo, "dbname": "shadow 1"}
-    assert (shadow.schema, shadow.warnings) == (it.schema, it.warnings)
-    assert it.database == "shop"
+    moved = at_address(it, "localhost", 5434, "127.0.0.1", says="it moved")
+    where = {"host": "localhost", "port": "5434", "hostaddr": "127.0.0.1"}
+    assert moved.conninfo == {**it.conninfo, **where}
+    assert moved.warnings == (*it.warnings, "it moved")
+    assert "hostaddr" not in at_address(it, "engine.lan", 5434, "", says="").conninfo
+    assert (it.host, it.port) == ("db", 5433)
 
 
 # --- secrets -----------------------------------------------------------------------

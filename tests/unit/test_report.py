@@ -79,6 +79,7 @@ def test_what_stands_in_the_report() -> None:
         "summary": "1 failed migration was repaired: the backend may start",
         "server": {"version": "17.2"},
         "policy": "forward",
+        "services": [],
         "warnings": ["the folder holds a file that is no migration"],
         "next_steps": [],
     }

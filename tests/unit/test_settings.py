@@ -173,12 +173,13 @@ def test_a_path_with_a_nul_is_refused() -> None:
 
 
 def test_every_name_is_unique_and_ours_start_with_sidecar() -> None:
-    """One key, one flag, one variable; only the URLs have Prisma's own names."""
+    """One key, one flag, one variable; only the URLs and the engine have names of others."""
     assert len({setting.key for setting in SETTINGS}) == len(SETTINGS)
     assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
     foreign = {s.variable for s in SETTINGS if not s.variable.startswith("SIDECAR_")}
-    assert foreign == {"DATABASE_URL", "DIRECT_URL", "SHADOW_DATABASE_URL"}
-    assert {s.variable for s in SETTINGS if s.secret and s.file_variant} == foreign
+    prismas = {"DATABASE_URL", "DIRECT_URL", "SHADOW_DATABASE_URL"}
+    assert foreign == prismas | {"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
+    assert {s.variable for s in SETTINGS if s.secret and s.file_variant} == prismas
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
@@ -208,7 +209,8 @@ def test_help_names_flag_variable_key_and_default(command: str) -> None:
         assert (f"[file: {setting.key}]" in entry.help) == (setting.key != "config")
         default = f"[default: {setting.default}]"
         assert (default in entry.help) == (setting.default is not None)
-        assert (entry.bare == "true") == (setting.key in {"allow_standby", "show_values"})
+        is_boolean = setting.key in {"allow_standby", "show_values", "docker_required"}
+        assert (entry.bare == "true") == is_boolean
         if setting.file_variant:
             file = entries.pop(f"{setting.key}_file")
             assert file.flag == f"{setting.flag}-file"
@@ -230,4 +232,5 @@ def test_the_durations_are_those_of_the_readme() -> None:
         "lock_timeout": "5s",
         "repair_timeout": "60s",
         "statement_timeout": "0s",
+        "restart_timeout": "60s",
     }
