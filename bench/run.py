@@ -206,6 +206,30 @@ def healthy(bench: Bench) -> Iterator[Figure]:
         yield Figure("healthy run: connections", _connections(bench.server, scene), "", 1)
 
 
+def halted(bench: Bench) -> Iterator[Figure]:
+    """A run which needs a person, against a healthy one: what each restart of a pod costs."""
+    migrations = history(100)
+    by_hand = "ALTER TYPE \"mood\" ADD VALUE 'ugly'"
+    with (
+        bench.scene(migrations) as well,
+        bench.scene(migrations, FAILED, applied=1) as failed,
+    ):
+        failed.database.execute(by_hand)
+        before = _wal_bytes(bench.server)
+        rounds = in_turns(
+            lambda: failed.sidecar("run", code=3),
+            lambda: well.sidecar("run"),
+            times=10,
+        )
+        written = (_wal_bytes(bench.server) - before) / len(rounds) / 1024**2
+        yield Figure("halted run / healthy run", ratio(rounds), "x")
+        yield Figure("halted run: WAL, for the shadow", written, "MB")
+
+
+def _wal_bytes(server: Server) -> int:
+    return int(server.run_sql("SELECT pg_current_wal_lsn() - '0/0'")[0][0])
+
+
 _LAUNCHER = """
 import os, sys
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
@@ -373,6 +397,7 @@ def independence_of_tables(bench: Bench) -> Iterator[Figure]:
 FIGURES = (
     healthy,
     healthy_beside_prisma,
+    halted,
     diagnosis,
     one_snapshot,
     growth_with_history,

@@ -19,6 +19,7 @@ from sidecar.model import (
     Proof,
     Refusal,
     Script,
+    ServiceOutcome,
     StatementState,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "next_steps",
     "one_line",
     "sentence",
+    "service_line",
     "statement_states",
     "summary_lines",
     "termination_message",
@@ -37,8 +39,9 @@ __all__ = [
 TERMINATION_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message ("Determine the Reason for Pod Failure")."""
 
-_ESSENTIAL_LIMIT = 1200
-"""Bytes for each of the first three lines, so that all three always get through."""
+_ESSENTIAL_LIMIT = 400
+"""Bytes for each of the first three lines, so that all three get through in a pod of ten
+containers: they share 12 KiB (kubelet, status_manager.go, normalizeStatus)."""
 
 
 def summary_lines(outcome: Outcome) -> tuple[str, ...]:
@@ -53,6 +56,7 @@ def summary_lines(outcome: Outcome) -> tuple[str, ...]:
         sentence(outcome.summary),
         *(f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations),
         untouched,
+        *map(service_line, outcome.services),
         *(f"next: {one_line(step)}" for step in next_steps(outcome)),
     )
 
@@ -60,14 +64,17 @@ def summary_lines(outcome: Outcome) -> tuple[str, ...]:
 def termination_message(outcome: Outcome) -> bytes:
     """At most 4096 bytes of UTF-8, the most useful first.
 
-    Outcome, the first failed migration with its finding, the first next step; then the rest
-    as far as it fits.
+    Outcome, the first failed migration with its finding, the first next step, all three
+    short; then these in full where they were not, and the rest, as far as it fits.
     """
     found = [f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations]
     steps = [f"next: {one_line(step)}" for step in next_steps(outcome)]
     head = f"{outcome.name} (exit {int(outcome.exit_code)}): {sentence(outcome.summary)}"
-    first = [_cut(line, _ESSENTIAL_LIMIT) for line in (head, *found[:1], *steps[:1])]
-    rest = [_untouched(outcome), *found[1:], *steps[1:]]
+    essential = (head, *found[:1], *steps[:1])
+    first = [_shortened(line) for line in essential]
+    whole = [line for line, short in zip(essential, first, strict=True) if line != short]
+    services = map(service_line, outcome.services)
+    rest = [_untouched(outcome), *services, *whole, *found[1:], *steps[1:]]
     return _cut("\n".join((*first, *rest)), TERMINATION_LIMIT).encode()
 
 
@@ -90,6 +97,12 @@ def finding_line(migration: MigrationOutcome) -> str:
     finding = migration.finding
     total = len(migration.script.statements) if migration.script else None
     return one_line(f"{finding.migration}: {finding.name} ({_finding_words(finding, total)})")
+
+
+def service_line(service: ServiceOutcome) -> str:
+    """'service backend_dev: demo-backend_dev-1 restarted, healthy again', always one line."""
+    who = f"{service.container} " if service.container else ""
+    return one_line(f"service {service.service}: {who}{service.result}, {service.says}")
 
 
 def difference_line(difference: Difference) -> str:
@@ -195,6 +208,12 @@ def sentence(text: str) -> str:
     """`text` on one line, ended."""
     line = one_line(text)
     return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def _shortened(line: str) -> str:
+    if len(line.encode("utf-8", "replace")) <= _ESSENTIAL_LIMIT:
+        return line
+    return f"{_cut(line, _ESSENTIAL_LIMIT - len('…'.encode()))}…"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -133,14 +133,36 @@ def test_the_termination_message_fits(
     assert lines[0].startswith("halted (exit 3): ")
     assert lines[1 + bool(names)].startswith("next: ")
     if names:
-        assert ": diverged (" in lines[1] or len(text.one_line(names[0])) > 300
+        assert ": diverged (" in lines[1] or len(text.one_line(names[0]).encode()) > 300
+
+
+def test_the_termination_message_fits_among_many_containers() -> None:
+    """Ten containers leave 1228 bytes: outcome, finding, next step; then what they left out."""
+    name = MigrationName("20251208175358_" + "x" * 240)
+    reason = "because " * 60
+    refusal = Refusal(name, FindingName.DIVERGED, PLAN.action, reason)
+    found = replace(finding(FindingName.DIVERGED), migration=name)
+    outcome = Outcome(
+        OutcomeName.HALTED,
+        3,
+        "summary " * 60,
+        migrations=(MigrationOutcome(found, None, refusal),),
+        next_steps=("step " * 100, "another"),
+    )
+    message = text.termination_message(outcome)
+    head, diverged, step = message[: 12 * 1024 // 10].decode(errors="ignore").split("\n")[:3]
+    assert head.startswith("halted (exit 3): summary")
+    assert diverged.startswith(f"{name}: diverged (")
+    assert step.startswith("next: step")
+    assert all(line.endswith("…") for line in (head, diverged, step))
+    assert reason.strip() in message.decode()
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "€", "𝄞"])
 @pytest.mark.parametrize("shift", range(4))
 def test_no_character_is_cut_in_two(letter: str, shift: int) -> None:
     """A long message in any script ends with a whole character, close to the limit."""
-    steps = tuple("x" * shift + letter * 900 + str(i) for i in range(9))
+    steps = tuple("x" * shift + letter * 1500 + str(i) for i in range(9))
     message = text.termination_message(Outcome(OutcomeName.ERROR, 1, "bug", next_steps=steps))
     assert text.TERMINATION_LIMIT - 4 < len(message) <= text.TERMINATION_LIMIT
     assert message.decode().rstrip(letter) != message.decode()
