@@ -270,7 +270,12 @@ object (
             CASE WHEN a.attstorage <> t.typstorage THEN 'STORAGE ' || a.attstorage::text END,
             /* since 14 */ 'COMPRESSION ' || nullif(a.attcompression, '')::text, /* end */
             'STATISTICS ' || nullif(a.attstattarget, -1),
-            'OPTIONS (' || array_to_string(a.attoptions, ', ') || ')',
+            -- Newer minor releases (seen in 17.12) keep a number of their own there.
+            'OPTIONS (' || (
+                SELECT string_agg(o.text, ', ' ORDER BY o.place)
+                FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, place)
+                WHERE NOT starts_with(o.text, 'pg_attver=')
+            ) || ')',
             CASE WHEN a.attfdwoptions IS NOT NULL THEN 'FDW OPTIONS (' || (
                 SELECT string_agg(format('%I %L', o.option_name, CASE
                     WHEN o.option_name ~* 'pass|secret|token|key' THEN '***' ELSE o.option_value
