@@ -31,17 +31,19 @@ _LEDGER = identifier(SCHEMA, "_prisma_migrations")
 _DONE_BEFORE_THE_KILL = 1
 
 
-def play(policy: str, out: TextIO) -> int:
+def play(policy: str, out: TextIO, embedded_dir: str | None = None) -> int:
     """Show before, the repair under `policy`, and after; returns the sidecar's exit code.
 
-    Raises `ShadowError` where the extra `embedded` is missing or its server cannot start.
+    Its PostgreSQL is the one in `embedded_dir`, else the extra's. Raises `ShadowError` where
+    that is missing or does not start.
     """
-    if not embedded.available():
+    if embedded_dir is None and not embedded.available():
         raise ShadowError(
             "the demo needs the private PostgreSQL of the extra 'embedded'",
             next_steps=("pip install 'migration-sidecar[embedded]'",),
         )
-    with embedded.private_server() as server, _planted(server) as session:
+    using = embedded.installation(embedded_dir)
+    with embedded.private_server(using=using) as server, _planted(server) as session:
         _chapter(out, "1. Last night a deploy was killed in the middle of a migration.")
         _show(session, out)
         _chapter(out, "2. What happened?   $ migration-sidecar status")

@@ -80,16 +80,19 @@ class Shadow:
 
 
 @contextmanager
-def shadow(live: Live, *, rung: Rung, url: Mapping[str, str] | None) -> Iterator[Shadow]:
+def shadow(
+    live: Live, *, rung: Rung, url: Mapping[str, str] | None, embedded_dir: str | None = None
+) -> Iterator[Shadow]:
     """An empty shadow for `live`, gone at the end. Raises `ShadowError` if no rung holds.
 
-    Raises `ConfigError` where the given shadow is the live database itself or is in use.
+    `embedded_dir` has a private PostgreSQL in place of the extra's. Raises `ConfigError` where
+    the given shadow is the live database itself or is in use.
     """
     reasons = ["shadow databases are switched off"] if rung is Rung.NONE else []
     for step in _ladder(rung, url):
         with ExitStack() as stack:
             try:
-                made = stack.enter_context(_open(step, live, url))
+                made = stack.enter_context(_open(step, live, url, embedded_dir))
             except ShadowError as exc:
                 reasons.append(exc.what)
                 continue
@@ -108,14 +111,16 @@ def _ladder(rung: Rung, url: Mapping[str, str] | None) -> tuple[Rung, ...]:
             return (rung,)
 
 
-def _open(rung: Rung, live: Live, url: Mapping[str, str] | None) -> AbstractContextManager[Shadow]:
+def _open(
+    rung: Rung, live: Live, url: Mapping[str, str] | None, embedded_dir: str | None
+) -> AbstractContextManager[Shadow]:
     match rung:
         case Rung.URL:
             return _given(live, url or {})
         case Rung.SERVER:
             return _on_server(live)
         case Rung.EMBEDDED:
-            return _private(live)
+            return _private(live, embedded_dir)
         case Rung.AUTO | Rung.NONE:
             raise AssertionError(rung)
         case _:
@@ -267,10 +272,10 @@ def _wipe(session: Session) -> None:
 
 
 @contextmanager
-def _private(live: Live) -> Iterator[Shadow]:
-    if not embedded.available():
+def _private(live: Live, embedded_dir: str | None) -> Iterator[Shadow]:
+    if embedded_dir is None and not embedded.available():
         raise ShadowError("no private PostgreSQL is installed (extra 'embedded')")
-    with embedded.private_server() as server:
+    with embedded.private_server(using=embedded.installation(embedded_dir)) as server:
         session = _connected(server.conninfo("postgres"))
         try:
             _copy_roles(live.session, session)

@@ -24,7 +24,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from sidecar.embedded import Cluster, bundled_bindir
+from sidecar.cluster import Cluster
+from sidecar.embedded import bundled_bindir
 from tests import node
 
 ALL_MAJORS = (13, 15, 17, 18)

@@ -16,12 +16,20 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sidecar import embedded
-from sidecar.embedded import PrivateServer, private_server
+from sidecar import cluster, embedded
+from sidecar.embedded import (
+    Installation,
+    PrivateServer,
+    bundled_bindir,
+    installation,
+    private_server,
+)
 from sidecar.errors import ShadowError
 from tests.postgres import available_majors, bindir
 
 ROOT = Path(__file__).parents[2]
+NAMELESS = 54321
+"""A number that no account of this machine has."""
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -41,10 +49,21 @@ def place() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def prepared() -> Iterator[Installation]:
+    """An installation with a prepared data directory, which any account may read."""
+    with tempfile.TemporaryDirectory(prefix="prepared-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "bin").symlink_to(bindir(available_majors()[-1]))
+        embedded.prepare(folder)
+        yield installation(str(folder))
+
+
 @pytest.mark.parametrize("major", available_majors())
 def test_serves_for_the_length_of_the_block(place: Path, major: int) -> None:
     """The server is there inside the block, on a socket only, and without a trace after it."""
-    with private_server(place, bindir=bindir(major)) as server:
+    with private_server(place, using=Installation(bindir(major))) as server:
         assert server.major == major
         assert _ask(server, "SHOW listen_addresses") == ""
         assert _ask(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is True
@@ -72,7 +91,7 @@ def test_open_connections_do_not_hold_up_the_end(place: Path) -> None:
     with private_server(place) as server:
         connection = psycopg.connect(**server.conninfo())  # type: ignore[arg-type]
         started = time.monotonic()
-    assert time.monotonic() - started < embedded.STOP_TIMEOUT_S / 2
+    assert time.monotonic() - started < cluster.STOP_TIMEOUT_S / 2
     with pytest.raises(psycopg.OperationalError):
         connection.execute("SELECT 1")
     connection.close()
@@ -119,7 +138,8 @@ def test_binaries_closed_to_others_are_copied(place: Path) -> None:
     for folder in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(folder, closed / folder.name, symlinks=True)
     closed.chmod(0o700)
-    with private_server(place, bindir=closed / package.name / "pginstall" / "bin") as server:
+    programs = closed / package.name / "pginstall" / "bin"
+    with private_server(place, using=Installation(programs)) as server:
         assert _ask(server, "SELECT 1") == 1
 
 
@@ -136,7 +156,7 @@ def test_says_which_program_is_missing(place: Path) -> None:
     """Without binaries the error names the program, and nothing is left behind."""
     with (
         pytest.raises(ShadowError, match=r"cannot run .*/initdb"),
-        private_server(place, bindir=place),
+        private_server(place, using=Installation(place)),
     ):
         pytest.fail("there are no binaries")
     assert list(place.iterdir()) == []
@@ -144,16 +164,61 @@ def test_says_which_program_is_missing(place: Path) -> None:
 
 def test_account_without_a_name_is_told_so(place: Path) -> None:
     """Under a numeric account unknown to the passwd file the error says what initdb needs."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become an account without a name")
-    code = "import os, sys; from pathlib import Path; from sidecar.embedded import private_server; "
-    code += "os.setuid(54321); private_server(Path(sys.argv[1])).__enter__()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, place], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = _as_nobody_known(place, "private_server(Path(sys.argv[1])).__enter__()")
     assert done.returncode != 0
     assert "passwd file" in done.stderr
-    assert "54321" in done.stderr
+    assert str(NAMELESS) in done.stderr
+    assert list(place.iterdir()) == []
+
+
+def test_prepared_data_directory_serves_an_account_without_a_name(
+    place: Path, prepared: Installation
+) -> None:
+    """What `prepare` made is copied, without initdb: any account can start it."""
+    programs, data = prepared
+    use = f"using=Installation(Path({str(programs)!r}), Path({str(data)!r}))"
+    done = _as_nobody_known(
+        place,
+        f"private = private_server(Path(sys.argv[1]), {use}); server = private.__enter__()",
+        "connection = psycopg.connect(**server.conninfo())",
+        'print(connection.execute("SELECT 1").fetchone()); connection.close()',
+        "private.__exit__(None, None, None)",
+    )
+    assert (done.returncode, done.stdout) == (0, "(1,)\n"), done.stderr
+    assert list(place.iterdir()) == []
+
+
+def test_prepared_data_directory_is_copied_not_used(place: Path, prepared: Installation) -> None:
+    """Each server has data of its own, closed to others, and leaves the original as it was."""
+    assert prepared.prepared
+    before = sorted(prepared.prepared.rglob("*"))
+    with private_server(place, using=prepared) as one, private_server(place, using=prepared) as two:
+        _ask(one, "CREATE ROLE only_in_one")
+        assert _ask(two, "SELECT count(*) FROM pg_roles WHERE rolname = 'only_in_one'") == 0
+        assert (one.socket_dir / "data").stat().st_mode & 0o777 == 0o700
+    assert sorted(prepared.prepared.rglob("*")) == before
+
+
+def test_installation_is_what_the_setting_names(place: Path) -> None:
+    """`bin` is found, links followed; `data` is used where it is there."""
+    (place / "bin").symlink_to(bundled_bindir())
+    assert installation(str(place)) == (bundled_bindir().resolve(), None)
+    (place / "data").mkdir()
+    assert installation(str(place)) == (bundled_bindir().resolve(), place / "data")
+    assert installation(None) == (bundled_bindir(), None)
+
+
+def test_installation_without_a_server_is_refused(place: Path) -> None:
+    """A directory that holds no PostgreSQL is named with the setting."""
+    with pytest.raises(ShadowError, match=rf"SIDECAR_EMBEDDED_DIR: .* {place}/bin/postgres"):
+        installation(str(place))
+
+
+def test_no_place_for_its_files_is_said(tmp_path: Path) -> None:
+    """Where no directory can be made (a read-only root) the error says what to mount."""
+    with pytest.raises(ShadowError, match="no place for its files") as caught:
+        private_server(tmp_path / "absent").__enter__()
+    assert "--tmpfs /tmp" in str(caught.value.next_steps)
 
 
 def test_imports_no_driver() -> None:
@@ -163,9 +228,27 @@ def test_imports_no_driver() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def _as_nobody_known(place: Path, *code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python under a numeric account without a name, which may write in `place`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become an account without a name")
+    place.chmod(0o777)
+    start = "import os, sys, psycopg; from pathlib import Path\n"
+    start += "from sidecar.embedded import Installation, private_server\n"
+    start += "os.setuid(int(sys.argv[2]))"  # last: an installation may be closed to others
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join([start, *code]), place, str(NAMELESS)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def _ask(server: PrivateServer, query: str) -> object:
     with psycopg.connect(**server.conninfo()) as connection:  # type: ignore[arg-type]
-        row = connection.execute(query).fetchone()
+        cursor = connection.execute(query)
+        row = cursor.fetchone() if cursor.description else None
     return row[0] if row else None
 
 
