@@ -69,16 +69,41 @@ def block(tree: Any, parse: Parse) -> Block:
     return _rowless(Nature.SESSION if Nature.SESSION in natures else Nature.NOTHING)
 
 
+def computes_only(tree: Any, parse: Parse) -> bool:
+    """Whether a function's body does nothing but compute, from what it is given alone."""
+    nodes = list(_nodes(tree))
+    if not (_OPAQUE | _DYNAMIC).isdisjoint(name for name, _ in nodes):
+        return False
+    try:
+        parts = [part for node in nodes for part in _parts(*node, parse)]
+    except ValueError:
+        return False
+    found = [traits(part, words=_words(part)) for part in parts]
+    return (
+        all(type_name(part) == "SelectStmt" for part in parts)
+        and all(one.reach_known and one.nature is Nature.NOTHING for one in found)
+        and not any(type_name(m) == "RangeVar" for part in parts for m in walk(part))
+    )
+
+
 def _rowless(nature: Nature) -> Block:
     return Block(nature, (), reach_known=True, change=None)
 
 
 def _mixed(parts: list[Any], writes: tuple[Name, ...]) -> RowChange | None:
-    """Where it only adds and changes rows, it cannot run without leaving some."""
-    everything = frozenset({ALL})
-    if any(type_name(m) in _REMOVES for part in parts for m in walk(part)) or not writes:
+    """Where it only adds and changes rows, it cannot run without leaving some.
+
+    The columns are told where all that it does to rows is to set them in one table.
+    """
+    everything, messages = frozenset({ALL}), [m for part in parts for m in walk(part)]
+    if any(type_name(m) in _REMOVES for m in messages) or not writes:
         return None
-    return RowChange(Verb.MIXED, writes[0], own_reads=everything, other_reads=everything)
+    updates = [m for m in messages if type_name(m) == "UpdateStmt"]
+    only = len(writes) == 1 and not any(type_name(m) == "InsertStmt" for m in messages)
+    columns = frozenset(item.res_target.name for m in updates for item in m.target_list if only)
+    return RowChange(
+        Verb.MIXED, writes[0], writes=columns, own_reads=everything, other_reads=everything
+    )
 
 
 _REMOVES = frozenset({"DeleteStmt", "MergeStmt", "TruncateStmt"})

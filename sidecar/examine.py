@@ -27,10 +27,11 @@ from sidecar.model import (
     Replay,
     Script,
 )
+from sidecar.own_functions import quiet
 from sidecar.plan import Situation
 from sidecar.queries import EXTENSIONS
 from sidecar.replay import Past, replay
-from sidecar.row_evidence import insert_keys, read_alike
+from sidecar.row_evidence import insert_keys, read_alike, start_values
 from sidecar.row_proofs import RowEvidence
 from sidecar.shadow import Live, Rung, shadow
 from sidecar.table_names import parts
@@ -45,6 +46,7 @@ class Examiner:
     folder: Folder
     rung: Rung
     shadow_url: Mapping[str, str] | None
+    embedded_dir: str | None = None
 
     def first_failed(self, ledger: Ledger) -> tuple[LedgerRow, ...]:
         """Failed attempts, one for each migration, in the order of the folder."""
@@ -76,7 +78,12 @@ class Examiner:
         past = self._past(row, ledger)
         try:
             with (
-                shadow(self.live, rung=self.rung, url=self.shadow_url) as made,
+                shadow(
+                    self.live,
+                    rung=self.rung,
+                    url=self.shadow_url,
+                    embedded_dir=self.embedded_dir,
+                ) as made,
                 snapshot.read_meanwhile(session, server_version=version) as reading,
             ):
                 replayed = replay(made, self.live, past, parsed)
@@ -86,6 +93,8 @@ class Examiner:
             missing = "; ".join((exc.what, *exc.next_steps))
             finding = diagnose.without_shadow(row, parsed, facts, missing, edited=edited)
             return self._situation(finding, ledger, facts=facts, file=file, script=parsed)
+        if own := quiet(parsed, replayed, facts):
+            parsed = script.parse(file.text or "", quiet=own)
         earlier = self._may_be_of_an_earlier_attempt(row, ledger, replayed, facts)
         case = diagnose.Case(row, parsed, replayed, facts, edited, earlier)
         finding = diagnose.diagnose(case)
@@ -126,7 +135,8 @@ class Examiner:
         data = [s for s in case.script.statements[first:last] if s.nature is Nature.DATA]
         data = [s for s in data if s.index <= alike]
         keys = insert_keys(data, case.live)
-        seen = row_reader.seen(session, data, known, keys=keys, search_path=self.live.search_path)
+        path, starts = self.live.search_path, start_values(data, case.live)
+        seen = row_reader.seen(session, data, known, keys=keys, starts=starts, search_path=path)
         return RowEvidence(known, why_not, seen, read.facts, keys)
 
     def _situation(

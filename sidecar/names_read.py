@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.model import Table
-from sidecar.pure_functions import CHANGING
+from sidecar.pure_functions import CHANGING, PURE, PURE_ANYWHERE, SESSIONS
 from sidecar.statement_reach import type_name
 
 ALL = "*"
@@ -21,6 +21,7 @@ _PHYSICAL = frozenset({"cmax", "cmin", "ctid", "xmax", "xmin"})
 _FIXED_VALUES = frozenset(
     f"SVFOP_{name}" for name in ("CURRENT_CATALOG", "CURRENT_SCHEMA", "CURRENT_ROLE")
 ) | frozenset({"SVFOP_CURRENT_USER", "SVFOP_SESSION_USER", "SVFOP_USER"})
+_STEADY = PURE | PURE_ANYWHERE | SESSIONS
 _CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 """As text cast to a date they are the clock (PostgreSQL, "Special Values" of dates)."""
 
@@ -121,7 +122,8 @@ def table(relation: Any) -> Table:
 def _gives_another_value(message: Any) -> bool:
     match type_name(message):
         case "FuncCall":
-            return message.funcname[-1].string.sval in CHANGING
+            name = message.funcname[-1].string.sval
+            return name in CHANGING or name not in _STEADY  # a project's own may be anything
         case "SQLValueFunction":
             values = message.DESCRIPTOR.fields_by_name["op"].enum_type.values_by_number
             return values[message.op].name not in _FIXED_VALUES

@@ -35,8 +35,10 @@ from sidecar.model import (
 )
 from sidecar.obstacles import changed_for_good, obstacle
 from sidecar.policy import action_for, assumption_for
+from sidecar.sql_text import literal
 from sidecar.steps import Work, segments
-from sidecar.undo import literal, undo
+from sidecar.table_names import meet
+from sidecar.undo import undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def _assumed(situation: Situation, policy: Policy) -> Situation:
 def _rebuild(situation: Situation) -> Decision:
     finding, replay, script = situation.finding, situation.replay, situation.script
     if replay is None or script is None or finding.applied is None:
-        reason = "what this migration created is not known exactly, so it cannot be undone"
+        # An object made since the attempt began may still be that of a hand repair.
+        reason = "others were at work on it too; transaction ids say when, not who made what"
         return refusal.refused(finding, Action.REBUILD, reason)
     logs = (row.logs for row in situation.failed)
     if any(evidence.object_existed(evidence.logged_error(log)) for log in logs):
@@ -114,7 +117,10 @@ def _rebuild(situation: Situation) -> Decision:
     if problem := changed_for_good(script, replay, live, applied=applied):
         return refusal.refused(finding, Action.REBUILD, problem)
     tag = hashlib.sha256(_failed_ids(situation).encode()).hexdigest()[:8]
-    back = undo(replay.effects[: finding.applied], occupied=situation.occupied, tag=tag)
+    written = [name for statement in script.statements[:applied] for name in statement.writes]
+    filled = [table for table in situation.occupied if meet((table,), written)]
+    effects, occupied = replay.effects[:applied], situation.occupied
+    back = undo(effects, occupied=occupied, tag=tag, filled=filled)
     if back.obstacles:
         reason = "it cannot be undone: " + "; ".join(back.obstacles)
         return refusal.refused(finding, Action.REBUILD, reason)
@@ -246,7 +252,14 @@ def _run(situation: Situation, parts: tuple[Segment, ...]) -> list[Statement]:
 
 
 def _writes(situation: Situation, parts: tuple[Segment, ...]) -> tuple[str, ...]:
-    return tuple(sorted({table for s in _run(situation, parts) for table in s.writes}))
+    """The tables that it writes to, also by the names which they get afterwards."""
+    writes = {table for s in _run(situation, parts) for table in s.writes}
+    for effect in situation.replay.effects if situation.replay else ():
+        tables = [change for change in effect if change.key.kind == "table"]
+        gone = {change.key.identity for change in tables if change.after is None}
+        if meet(gone, writes):
+            writes |= {change.key.identity for change in tables if change.before is None}
+    return tuple(sorted(writes))
 
 
 def _reach_known(situation: Situation, parts: tuple[Segment, ...]) -> bool:

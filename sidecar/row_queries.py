@@ -86,19 +86,45 @@ def _does_more(statement: Any) -> bool:
     return touched.sequences or touched.session
 
 
+_UUIDS = frozenset(
+    "gen_random_uuid uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7".split()
+)
+
+
 def _queries(query: Any) -> Iterable[Any]:
     """The query itself; of VALUES each row as a query, so that its constants take types."""
     if not query.values_lists:
-        yield query
+        yield _without_uuids(query)
     for row in query.values_lists:
         select = _select()
         for item in row.list.items:
             value = select.target_list.add().res_target.val
-            if item.HasField("set_to_default"):
-                value.a_const.isnull = True  # such a column is never compared
-            else:
-                value.CopyFrom(item)
+            value.CopyFrom(item)
+            _forget_new(value)
         yield select
+
+
+def _without_uuids(query: Any) -> Any:
+    """The query with NULL for new UUIDs, but where they make each row another one."""
+    if query.distinct_clause or query.group_clause:
+        return query
+    without = _select()
+    without.CopyFrom(query)
+    for item in without.target_list:
+        _forget_new(item.res_target.val)
+    return without
+
+
+def _forget_new(value: Any) -> None:
+    """Make NULL of a default and of a new UUID: such a column is never compared.
+
+    An INSERT casts a UUID to the type of its column, often TEXT, where a UNION refuses to.
+    """
+    call = value.func_call
+    uuid = bool(call.funcname) and call.funcname[-1].string.sval in _UUIDS
+    if uuid or value.HasField("set_to_default"):
+        value.Clear()
+        value.a_const.isnull = True
 
 
 def _with(node: Any) -> str:

@@ -34,12 +34,14 @@ def seen(
     window: Window | None,
     *,
     keys: Mapping[int, tuple[str, ...]],
+    starts: Mapping[int, Mapping[str, str]],
     search_path: str,
 ) -> dict[int, Seen]:
     """By statement index what the rows show; under the search path of the scripts.
 
     Without a window only what needs no transaction ids is counted. `keys` are the unique
-    columns by which the rows of an INSERT are looked up. Once an INSERT is seen to have run,
+    columns by which the rows of an INSERT are looked up, `starts` what columns held before they
+    were set. Once an INSERT is seen to have run,
     the window for the further INSERTs into its table opens after it.
     """
     found: dict[int, Seen] = {}
@@ -50,7 +52,8 @@ def seen(
         for statement in statements:
             mine = windows.get(statement.writes, window)
             one = _seen(session, statement, mine, keys.get(statement.index, ()))
-            found[statement.index] = one
+            filled = _filled(session, statement.change, starts.get(statement.index, {}))
+            found[statement.index] = replace(one, filled=filled)
             if mine and one.matched is not None and _keeps_what_it_gave(statement, statements):
                 windows[statement.writes] = replace(mine, oldest=one.matched - 1)
     return found
@@ -108,7 +111,6 @@ def _seen(
         fresh,
         stirred=_sum(stirred, new),
         overtaken=_sum(overtaken, newest),
-        filled=_filled(session, change),
     )
 
 
@@ -169,10 +171,12 @@ def _picked(session: Session, change: RowChange, window: Window | None) -> tuple
     return picked, pending, older, writers, new, newest
 
 
-def _filled(session: Session, change: RowChange) -> int | None:
-    some = " OR ".join(f"t.{identifier(column)} IS NOT NULL" for column in change.writes)
+def _filled(session: Session, change: RowChange | None, starts: Mapping[str, str]) -> int | None:
+    if change is None or not change.writes or change.writes - starts.keys():
+        return None
+    some = " OR ".join(f"t.{identifier(c)} IS DISTINCT FROM {v}" for c, v in starts.items())
     table = identifier(*change.table)
-    row = _one_row(session, f"SELECT count(*) FROM {table} AS t WHERE {some or 'false'}")  # noqa: S608
+    row = _one_row(session, f"SELECT count(*) FROM {table} AS t WHERE {some}")  # noqa: S608
     return row[0] if row else None
 
 

@@ -44,9 +44,10 @@ class _Piece(NamedTuple):
     words: tuple[str, ...]
 
 
-def parse(text: str) -> Script:
+def parse(text: str, *, quiet: frozenset[str] = frozenset()) -> Script:
     r"""The statements of a script, with exact character offsets into `text`.
 
+    `quiet` are functions that only compute, beside PostgreSQL's own (see `own_functions`).
     A byte order mark at the very start is skipped, so that the first statement begins after
     it. (Prisma's driver adapters trim it too; its native engine sends it, and PostgreSQL
     answers 42601.) `ScriptError` where PostgreSQL's parser refuses the text, psql's own
@@ -55,7 +56,7 @@ def parse(text: str) -> Script:
     if "\0" in text:  # the parser would end there and say nothing
         raise ScriptError("a zero byte", line=_line_of(text, text.index("\0")))
     pieces = list(_pieces(text))
-    kinds = _settle_temporary(map(_traits, pieces))
+    kinds = _settle_temporary(_traits(piece, quiet) for piece in pieces)
     statements = (
         _statement(index, piece=piece, kind=kind)
         for index, (piece, kind) in enumerate(zip(pieces, kinds, strict=True), start=1)
@@ -142,11 +143,11 @@ def _tree(sql: str) -> Any | None:
         return None
 
 
-def _traits(piece: _Piece) -> Traits:
+def _traits(piece: _Piece, quiet: frozenset[str]) -> Traits:
     node = _tree(piece.sql)
     if node is None:
         return traits_of_words(piece.words)
-    kind = traits(node, words=piece.words)
+    kind = traits(node, words=piece.words, quiet=quiet)
     if kind.nature is not Nature.DATA:
         return kind
     if type_name(node) == "DoStmt":
@@ -158,23 +159,31 @@ def _traits(piece: _Piece) -> Traits:
             reach_known=done.reach_known,
             change=done.change,
         )
-    return replace(kind, change=row_change(node, reach(node)))
+    return replace(kind, change=row_change(node, reach(node, quiet=quiet)))
 
 
 def _block(node: Any, sql: str) -> Block:
     """What a DO does; unknown where it is in another language, or PL/pgSQL refuses it."""
-    from postgast import PgQueryError, parse_plpgsql
-
     options = (item.def_elem for item in node.args)
     if any(o.defname == "language" and o.arg.string.sval != "plpgsql" for o in options):
         return UNKNOWN
     try:
-        return block(parse_plpgsql(sql), _one_statement)
-    except PgQueryError:
+        return block(plpgsql(sql), one_statement)
+    except ValueError:
         return UNKNOWN
 
 
-def _one_statement(sql: str) -> Any:
+def plpgsql(sql: str) -> Any:
+    """The tree of a DO or a function in PL/pgSQL, as JSON values; `ValueError` if it is none."""
+    from postgast import PgQueryError, parse_plpgsql
+
+    try:
+        return parse_plpgsql(sql)
+    except PgQueryError as exc:
+        raise ValueError(sql) from exc
+
+
+def one_statement(sql: str) -> Any:
     """Its tree; `ValueError` where there is none, or another number of them."""
     from google.protobuf.message import DecodeError
     from postgast import PgQueryError

@@ -52,12 +52,13 @@ class Traits:
     change: RowChange | None = None
 
 
-def traits(node: Any, *, words: Sequence[str]) -> Traits:
+def traits(node: Any, *, words: Sequence[str], quiet: frozenset[str] = frozenset()) -> Traits:
     """The traits of a parsed statement; `words` are its first few tokens in upper case."""
     name = type_name(node)
     if name == "ExplainStmt" and has_option(node.options, "analyze"):
-        return replace(traits(inner(node.query), words=words), kind="EXPLAIN")  # it runs it
-    touched = reach(node)
+        run = traits(inner(node.query), words=words, quiet=quiet)
+        return replace(run, kind="EXPLAIN")
+    touched = reach(node, quiet=quiet)
     return Traits(
         kind=_kind(node, words),
         nature=_nature(node, touched),

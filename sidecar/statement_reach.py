@@ -51,15 +51,15 @@ _LEAVES = frozenset({"a_const", "column_ref", "type_name"})
 _REWRITE_ROWS = frozenset({"AT_AddColumn", "AT_AlterColumnType"})
 
 
-def reach(node: Any) -> Reach:
-    """What the statement touches while it runs."""
+def reach(node: Any, *, quiet: frozenset[str] = frozenset()) -> Reach:
+    """What the statement touches while it runs; `quiet` are more functions that only compute."""
     parts = list(_running_parts(node))
     calls = {_called(part) for part in parts if type_name(part) == "FuncCall"}
     return Reach(
         writes=tuple(dict.fromkeys(_name(r) for part in parts for r in _written(part))),
         sequences=not calls.isdisjoint(SEQUENCES),
         session=not calls.isdisjoint(SESSIONS),
-        known=calls <= _KNOWN_CALLS and not any(map(_writes_unseen, parts)),
+        known=calls <= _KNOWN_CALLS | quiet and not any(map(_writes_unseen, parts)),
     )
 
 

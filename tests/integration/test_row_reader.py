@@ -82,13 +82,16 @@ class Attempt:
         within: Window | None,
         *,
         key: tuple[str, ...] = (),
+        start: dict[str, str] | None = None,
         path: str = "public",
         user: str | None = None,
     ) -> Seen:
         """What the rows show of this one statement."""
         statements = script_of(sql).statements
+        change, keys = statements[0].change, {1: key} if key else {}
+        starts = {1: {**dict.fromkeys(change.writes if change else (), "NULL"), **(start or {})}}
         found = seen(
-            self.session(user), statements, within, keys={1: key} if key else {}, search_path=path
+            self.session(user), statements, within, keys=keys, starts=starts, search_path=path
         )
         return found[1]
 
@@ -294,6 +297,35 @@ def test_the_rows_of_an_insert_that_ran_are_matched(any_attempt: Attempt) -> Non
     found = any_attempt.seen(LINES, within, key=('"id"',))
     assert (found.picked, found.pending, found.same) == (2, 0, 2)
     assert (found.fresh, found.matched) == (2, within.oldest - 1)
+
+
+def test_new_uuids_do_not_hide_the_rows_of_an_insert(attempt: Attempt) -> None:
+    """It casts them to TEXT itself, which a query for its rows does not."""
+    attempt.do("CREATE TABLE m (id TEXT PRIMARY KEY, a INTEGER UNIQUE)", TABLE, OLD_ROWS)
+    attempt.begin()
+    insert = "INSERT INTO m (id, a) SELECT gen_random_uuid(), id FROM t"
+    found = attempt.seen(insert, attempt.window(), key=('"a"',))
+    assert (found.picked, found.pending, found.fresh) == (3, 3, 0)
+    attempt.do(insert)
+    within = attempt.window()
+    found = attempt.seen(insert, within, key=('"a"',))
+    assert (found.pending, found.same, found.matched) == (0, 3, within.oldest - 1)
+
+
+def test_columns_that_have_been_set_are_told_from_those_that_hold_their_default(
+    attempt: Attempt,
+) -> None:
+    """Compared in the column's own type; where nothing is known of a default, nothing is told."""
+    attempt.do(TABLE, OLD_ROWS)
+    attempt.begin()
+    attempt.do("ALTER TABLE t ADD x TEXT[] NOT NULL DEFAULT '{}', ADD y JSON DEFAULT '{}'")
+    sql, start = "UPDATE t SET x = ARRAY['a'] WHERE id = 1", {"x": "'{}'::text[]"}
+    assert attempt.seen(sql, None, start=start).filled == 0
+    attempt.do(sql)
+    assert attempt.seen(sql, None, start=start).filled == 1
+    assert attempt.seen(sql, None).filled == 3
+    json = {"y": "'{}'::json"}
+    assert attempt.seen("UPDATE t SET y = NULL", None, start=json).filled is None
 
 
 NOT_MATCHED: dict[str, tuple[str, ...]] = {

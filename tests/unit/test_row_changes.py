@@ -228,6 +228,18 @@ QUERIES = {
         f'SELECT {COLUMNS} FROM (SELECT "a" FROM t WHERE false'
         " UNION ALL (SELECT b FROM u)) AS given"
     ),
+    "INSERT INTO t (a, b) SELECT gen_random_uuid(), u.b FROM u": (
+        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
+        " UNION ALL (SELECT NULL, u.b FROM u)) AS given"
+    ),
+    "INSERT INTO t (a, b) VALUES (gen_random_uuid(), 'x')": (
+        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
+        " UNION ALL (SELECT NULL, 'x')) AS given"
+    ),
+    "INSERT INTO t (a, b) SELECT DISTINCT gen_random_uuid(), u.b FROM u": (
+        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
+        " UNION ALL (SELECT DISTINCT gen_random_uuid(), u.b FROM u)) AS given"
+    ),
     "INSERT INTO t VALUES (1, 'x'), (2, DEFAULT)": (
         f"SELECT {COLUMNS} FROM (SELECT * FROM t WHERE false UNION ALL (SELECT 1, 'x')"
         " UNION ALL (SELECT 2, NULL)) AS given"

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.attempt_window import FAR
 from sidecar.model import Effect, FactKey, Facts, Nature, Seen, Window
-from sidecar.row_evidence import insert_keys, narrow
+from sidecar.row_evidence import insert_keys, narrow, start_values
 from sidecar.row_proofs import Question, RowEvidence
 from tests.unit.builders import Made, replay, script_of, state_after, table
 
@@ -452,7 +452,10 @@ NAME = FactKey("column", "n", "public.t")
 DOMAIN = {FactKey("type", "public.five", ""): "DOMAIN integer DEFAULT 5"}
 FILLED: dict[str, tuple[tuple[str, Made], str, Facts, bool]] = {
     "new": ((ADD, {COLUMN: "integer"}), "c = a + c", {}, True),
-    "with a default": ((ADD, {COLUMN: "integer DEFAULT 1"}), "c = a + c", {}, False),
+    "with a default": ((ADD, {COLUMN: "integer NOT NULL DEFAULT 1"}), "c = a + c", {}, True),
+    "with another default each time": (
+        (ADD, {COLUMN: "integer DEFAULT nextval('s'::regclass)"}), "c = a + c", {}, False,
+    ),
     "counted": ((ADD, {COLUMN: "integer GENERATED ALWAYS AS IDENTITY"}), "c = a + c", {}, False),
     "with its domain's default": ((ADD, {COLUMN: "public.five"}), "c = a + c", DOMAIN, False),
     "beside an old one": ((ADD, {COLUMN: "integer"}), "c = a, a = a + 1", {}, False),
@@ -469,12 +472,98 @@ FILLED: dict[str, tuple[tuple[str, Made], str, Facts, bool]] = {
 
 @pytest.mark.parametrize("case", FILLED)
 def test_a_new_column_that_has_values_was_filled(case: str) -> None:
-    """It had none from the start, and nothing but this statement fills it."""
+    """All rows had the same one from the start, and nothing but this statement sets it."""
     altered, targets, live, known = FILLED[case]
     asked = question(altered, f"UPDATE t SET {targets}", live=live)
     assert left(asked, Seen(picked=4, pending=4, filled=4), window=None) == (
         (2,) if known else (1, 2)
     )
+
+
+def test_a_block_that_sets_only_new_columns_is_known_by_them() -> None:
+    """However it goes about it: a block that adds rows, or sets an old column, is not."""
+    added = (ADD, {COLUMN: "integer"})
+    for body, known in {
+        "FOR i IN 1..9 LOOP UPDATE t SET c = i WHERE id = i; END LOOP": True,
+        "UPDATE t SET c = 1, a = 2": False,
+        "UPDATE t SET c = 1; INSERT INTO t (c) VALUES (2)": False,
+        "UPDATE t SET c = 1; UPDATE u SET a = 2": False,
+        "EXECUTE 'UPDATE t SET c = 1'": False,
+    }.items():
+        asked = question(added, f"DO $$ BEGIN {body}; END $$")
+        assert left(asked, Seen(filled=4), window=None) == ((2,) if known else (1, 2)), body
+
+
+FILL_NEW = "UPDATE t SET c = a WHERE b > 0"
+UNSET = Seen(picked=4, pending=4, older=1, fresh=3, overtaken=3, filled=0)
+EMPTY: dict[str, tuple[str, str, Seen, bool]] = {
+    "one row is older": ("integer", FILL_NEW, UNSET, True),
+    "all have the default": ("integer NOT NULL DEFAULT 0", FILL_NEW, UNSET, True),
+    "none is older": ("integer", FILL_NEW, replace(UNSET, older=0), False),
+    "a default that differs": ("uuid DEFAULT gen_random_uuid()", FILL_NEW, UNSET, False),
+    "picked by the clock": ("integer", "UPDATE t SET c = a WHERE b < now()", UNSET, False),
+    "picked by another table": ("integer", f"{FILL_NEW} AND id IN (TABLE u)", UNSET, False),
+    "beside an old column": ("integer", "UPDATE t SET c = a, a = 7 WHERE b > 0", UNSET, False),
+    "not counted": ("integer", FILL_NEW, replace(UNSET, filled=None), False),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_a_new_column_that_nothing_has_set_was_not_filled(case: str) -> None:
+    """A row that is older than the attempt would have been filled; the others were written since.
+
+    They may be the application's, which knows nothing of the column.
+    """
+    column, sql, seen, known = EMPTY[case]
+    asked = question((ADD, {COLUMN: column}), "UPDATE t SET a = 1 WHERE b > 1", sql, low=2)
+    assert left(asked, seen) == ((2,) if known else (2, 3))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_block_before_it_may_have_filled_it_too(known: bool) -> None:
+    """Not so one that is seen to set other columns of the table, and no more."""
+    before = f"DO $$ BEGIN UPDATE t SET {'b' if known else 'c'} = 1; END $$"
+    asked = question((ADD, {COLUMN: "integer"}), before, FILL_NEW, low=2)
+    all_rewritten = replace(UNSET, older=0, writers=1)
+    assert left(asked, all_rewritten) == ((2,) if known else (2, 3))
+
+
+def test_a_new_column_may_have_been_emptied_again() -> None:
+    """By a statement that may have run as well."""
+    asked = question(
+        (ADD, {COLUMN: "integer"}), "UPDATE t SET a = 1", FILL_NEW, "UPDATE t SET c = NULL", low=2
+    )
+    one = replace(UNSET, older=0, writers=1)
+    for seen in (UNSET, one):
+        assert left(asked, seen, replace(seen, older=0, writers=2)) == (2, 3, 4)
+
+
+STARTS = {
+    "integer": "NULL",
+    "text NOT NULL": "NULL",
+    "boolean NOT NULL DEFAULT false": "false",
+    "numeric(10,2) DEFAULT -1.50": "-1.50",
+    "text DEFAULT 'a ''b'::text": "'a ''b'::text",
+    'public."Mode" NOT NULL DEFAULT \'x y\'::public."Mode"': "'x y'::public.\"Mode\"",
+    "text[] NOT NULL DEFAULT '{}'::text[]": "'{}'::text[]",
+    "text[] DEFAULT ARRAY[]::text[]": "ARRAY[]::text[]",
+    "timestamp(3) without time zone DEFAULT CURRENT_TIMESTAMP": "",
+    "text DEFAULT lower('A'::text)": "",
+    "integer DEFAULT (1 + 1)": "",
+    "text DEFAULT ('a'::text || 'b'::text)": "",
+    "timestamp with time zone DEFAULT ('now'::text)::timestamp with time zone": "",
+    "integer GENERATED ALWAYS AS (a + 1) STORED": "",
+    "integer GENERATED BY DEFAULT AS IDENTITY (SEQUENCE NAME s)": "",
+    "public.five": "",
+}
+
+
+@pytest.mark.parametrize("definition", STARTS)
+def test_what_a_column_holds_until_it_is_set(definition: str) -> None:
+    """One value for all rows, as SQL; a domain may have a default of its own."""
+    facts = {COLUMN: definition, **DOMAIN}
+    wanted = {1: {"c": STARTS[definition]} if STARTS[definition] else {}}
+    assert start_values(script_of("UPDATE t SET c = 1").statements, facts) == wanted
 
 
 # --- the keys by which rows are looked up ----------------------------------------
