@@ -21,10 +21,10 @@ APART := compose or deep or faults or image or k8s or pods or prisma or services
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup node-modules demo test test-deep test-faults test-prisma test-image test-compose \
-  test-pods test-k8s test-services bench bench-image lint format schema lock hooks clean
+  test-pods test-k8s test-services test-containers bench bench-image lint format schema lock hooks clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with the locked dependencies and the command migration-sidecar
 
@@ -55,12 +55,16 @@ test-deep: setup $(SERVERS) ## search for a half-applied state that ends wrongly
 test-faults: setup $(SERVERS) ## kill, cut and starve a repair at each of its steps (docs/faults.md)
 	$(BIN)/pytest -n auto -m faults
 
+# Prisma's command lingers after its work, so that three at once suit two cores.
 test-prisma: node-modules ## the same incident with the real Prisma CLI
-	$(BIN)/pytest -m prisma
+	$(BIN)/pytest -n 3 -m prisma
 
 # They build images and need a Docker Engine; as root on Linux they start one themselves.
-# Most of the time they wait for containers, so that four at once suit two cores.
-CONTAINERS := $(BIN)/pytest tests/containers -n 4 --dist loadgroup
+# Most of the time they wait for containers, so that five at once suit two cores.
+CONTAINERS := $(BIN)/pytest tests/containers -n 5 --dist loadgroup
+
+test-containers: setup ## the next four in one go
+	$(CONTAINERS) -m 'compose or image or pods or services'
 
 test-image: setup ## the image: size, rights, signals, builders, private PostgreSQL
 	$(CONTAINERS) -m image

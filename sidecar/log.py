@@ -45,7 +45,7 @@ class Log:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stream = stream
-        self._is_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
+        self.is_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
         self._threshold = _RANK[level]
         forms = {form for secret in hide for form in (secret, quote(secret, safe="")) if form}
         self._hide = sorted(forms, key=len, reverse=True)  # a secret may contain another
@@ -71,7 +71,7 @@ class Log:
     def summary(self, text: str, /, *, level: LogLevel = "info", **fields: Any) -> None:
         """Write one of the last lines; whatever the threshold, and without structlog."""
         record = self._record(level, text, fields)
-        line = json.dumps(record) if self._is_json else _as_text(record)
+        line = json.dumps(record) if self.is_json else _as_text(record)
         with suppress(OSError):
             print(line, file=self._stream, flush=True)
 
@@ -88,7 +88,7 @@ class Log:
 
         renderer = (
             structlog.processors.JSONRenderer()
-            if self._is_json
+            if self.is_json
             else structlog.dev.ConsoleRenderer(
                 colors=False, exception_formatter=structlog.dev.plain_traceback
             )

@@ -57,8 +57,11 @@ def tell(to: Telling, outcome: Outcome, *, started: datetime, duration_s: float)
     for warning in outcome.warnings:
         log.summary(warning, level="warning")
     level: Any = "info" if ended_well else "error"
-    for line in summary_lines(outcome):
-        log.summary(line, level=level, outcome=outcome.name, exit_code=int(outcome.exit_code))
+    for n, line in enumerate(summary_lines(outcome)):
+        # Machines look at lines one by one; for people once is enough.
+        alone = n == 0 or log.is_json
+        said = {"outcome": outcome.name, "exit_code": int(outcome.exit_code)} if alone else {}
+        log.summary(line, level=level, **said)
     if not (to.succeeded_by and ended_well):
         _terminate(to, termination_message(outcome))
 

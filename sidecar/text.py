@@ -54,7 +54,7 @@ def summary_lines(outcome: Outcome) -> tuple[str, ...]:
         return (f"{sentence(outcome.summary)} {untouched}",)
     return (
         sentence(outcome.summary),
-        *(f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations),
+        *(f"{finding_line(m)}; {_done_words(m, outcome)}" for m in outcome.migrations),
         untouched,
         *map(service_line, outcome.services),
         *(f"next: {one_line(step)}" for step in next_steps(outcome)),
@@ -67,7 +67,7 @@ def termination_message(outcome: Outcome) -> bytes:
     Outcome, the first failed migration with its finding, the first next step, all three
     short; then these in full where they were not, and the rest, as far as it fits.
     """
-    found = [f"{finding_line(m)}; {_done_words(m, outcome.name)}" for m in outcome.migrations]
+    found = [f"{finding_line(m)}; {_done_words(m, outcome)}" for m in outcome.migrations]
     steps = [f"next: {one_line(step)}" for step in next_steps(outcome)]
     head = f"{outcome.name} (exit {int(outcome.exit_code)}): {sentence(outcome.summary)}"
     essential = (head, *found[:1], *steps[:1])
@@ -146,14 +146,16 @@ def _finding_words(finding: Finding, total: int | None) -> str:
             assert_never(finding.name)
 
 
-def _done_words(migration: MigrationOutcome, outcome: OutcomeName) -> str:
+def _done_words(migration: MigrationOutcome, outcome: Outcome) -> str:
     match migration.decision:
         case Plan(action=action) if migration.done:
             return f"{action}: committed{_proof_words(migration.proof)}"
-        case Plan(action=action) if outcome is OutcomeName.REPAIR_FAILED:
+        case Plan(action=action) if outcome.name is OutcomeName.REPAIR_FAILED:
             return f"{action}: not committed{_proof_words(migration.proof)}"
         case Plan(action=action, fingerprint=fingerprint):
             return f"{action}: planned, not done (plan {fingerprint})"
+        case Refusal(reason=reason) if reason in outcome.summary:
+            return "nothing done"
         case Refusal(reason=reason):
             return one_line(f"nothing done: {reason}")
         case None:

@@ -86,6 +86,18 @@ def test_what_was_committed_before_a_failure_is_said() -> None:
     assert "the database is as it was" not in said
 
 
+def test_a_reason_is_said_once() -> None:
+    """The first line has it; the line of the migration says the finding, and what was done."""
+    reason = "its table was altered by hand"
+    refusal = Refusal(NAME, FindingName.DIVERGED, PLAN.action, reason)
+    halted = MigrationOutcome(finding(FindingName.DIVERGED), None, refusal)
+    outcome = Outcome(OutcomeName.HALTED, 3, f"halted at {NAME}: {reason}", migrations=(halted,))
+    assert text.summary_lines(outcome)[1].endswith("; nothing done")
+    assert text.termination_message(outcome).decode().count(reason) == 1
+    elsewhere = replace(outcome, summary="halted")
+    assert text.summary_lines(elsewhere)[1].endswith(f"; nothing done: {reason}")
+
+
 @pytest.mark.parametrize("name", list(FindingName))
 def test_every_finding_has_its_words(name: FindingName) -> None:
     """Each finding is named as in the documentation and explained in a few words."""
