@@ -42,10 +42,9 @@ def tell(to: Telling, outcome: Outcome, *, started: datetime, duration_s: float)
     log = to.log
     if to.config.report_file or to.shown == "json":
         _report(to, outcome, started=started, duration_s=duration_s)
-    if to.shown in {"status", "plan"} and outcome.name is not OutcomeName.ERROR:
-        _show(to, outcome)
-        return
     _show(to, outcome)
+    if to.shown in {"status", "plan"} and outcome.name is not OutcomeName.ERROR:
+        return
     ended_well = outcome.exit_code == ExitCode.OK
     if ended_well and not outcome.migrations and not outcome.warnings:
         log.summary(outcome.summary, outcome=outcome.name, exit_code=int(outcome.exit_code))
