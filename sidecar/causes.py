@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sidecar.errors import DatabaseError, LockTimeoutError, RepairError
 from sidecar.model import Step
-from sidecar.row_queries import quoted
+from sidecar.sql_text import quoted
 
 START_AGAIN = "Remove the cause, then start again."
 SHOW_VALUES = "SIDECAR_SHOW_VALUES=true migration-sidecar run"

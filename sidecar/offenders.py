@@ -15,7 +15,7 @@ from sidecar.causes import Denied
 from sidecar.db import Session
 from sidecar.errors import ConnectionLostError, DatabaseError, RepairError
 from sidecar.model import COLUMNS, Plan
-from sidecar.row_queries import quoted
+from sidecar.sql_text import quoted
 
 COUNT_AT_MOST = 10_000
 LOOK_AT_MOST = "5s"

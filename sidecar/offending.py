@@ -14,7 +14,8 @@ from typing import Any
 
 from sidecar.errors import DatabaseError
 from sidecar.model import COLUMNS, FactKey
-from sidecar.row_queries import expression, quoted
+from sidecar.row_queries import expression
+from sidecar.sql_text import quoted
 from sidecar.table_names import parts, same_table
 
 _VALID_SINCE = 160000

@@ -21,6 +21,7 @@ from sidecar.model import (
     Step,
     StepKind,
 )
+from sidecar.sql_text import literal
 from sidecar.text import finding_line, one_line
 
 __all__ = ["plan_sql"]
@@ -87,8 +88,8 @@ def _plan(plan: Plan, settings: dict[str, str]) -> Iterator[str]:
 
 def _set(name: str, value: str, *, local: bool) -> str:
     if name == "search_path":  # a list of names, which SET would take for one
-        return f"SELECT set_config('{name}', {_literal(value)}, {str(local).lower()});"
-    return f"SET {'LOCAL ' if local else ''}{name} = {_literal(value)};"
+        return f"SELECT set_config('{name}', {literal(value)}, {str(local).lower()});"
+    return f"SET {'LOCAL ' if local else ''}{name} = {literal(value)};"
 
 
 def _steps(segment: Segment, numbers: Iterator[int]) -> Iterator[str]:
@@ -141,10 +142,6 @@ def _terminated(sql: str) -> str:
     if "--" in sql.rpartition("\n")[2]:
         return f"{sql}\n;"
     return sql if sql.endswith(";") else f"{sql};"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _comment(text: str) -> str:

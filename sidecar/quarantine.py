@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from sidecar.model import Change, FactKey, Hazard, Step, StepKind
-from sidecar.sql_text import literal, plain
+from sidecar.sql_text import last_name, literal, plain, quoted
 
 QUARANTINE = "migration_sidecar_quarantine"
 _NAME_LIMIT = 54
 """Bytes of the old name that stay in the new one; with `_` and 8 digits it has at most 63."""
-_LAST_NAME = re.compile(r'("(?:[^"]|"")*"|[^".]+)$')
 _IDENTITY_SEQUENCE = re.compile(
     r'AS IDENTITY \(SEQUENCE NAME ((?:"(?:[^"]|"")*"|[^". ]+)\.(?:"(?:[^"]|"")*"|[^". ]+)) '
 )
@@ -132,12 +131,10 @@ def _sequence_of(table: str, column: str, definition: str) -> str:
 
 def _new_name(identity: str, tag: str) -> tuple[str, str]:
     """The schema with its dot, and the object's name in quarantine, both quoted."""
-    found = _LAST_NAME.search(identity)
-    bare = found.group(1) if found else identity
+    bare = last_name(identity)
     short = plain(bare).encode()[:_NAME_LIMIT].decode(errors="ignore")
     unique = hashlib.sha256(f"{tag} {identity}".encode()).hexdigest()[:8]
-    name = '"' + f"{short}_{unique}".replace('"', '""') + '"'
-    return identity[: -len(bare)], name
+    return identity[: -len(bare)], quoted(f"{short}_{unique}")
 
 
 def _move(what: str, identity: str, tag: str, *, reason: str) -> Iterator[Step]:

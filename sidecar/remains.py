@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from sidecar.model import Effect, FactKey, Facts, Hazard, Script, Statement, Step, StepKind
+from sidecar.sql_text import last_name, plain
 
 State = Mapping[FactKey, str | None]
 
@@ -18,7 +19,6 @@ _NOT_VALID = re.compile(r" INVALID( NOT READY)?$")
 _OF_A_REINDEX = re.compile(r"_cc(?:new|old)\d*$")
 """The names which REINDEX CONCURRENTLY gives, possibly cut before them at 63 bytes."""
 
-_LAST_NAME = re.compile(r'("(?:[^"]|"")*"|[^".]+)$')
 _WHOLE = re.compile(r"REINDEX\b.*?\b(SCHEMA|DATABASE|SYSTEM)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -117,6 +117,4 @@ def _named(sql: str, identity: str) -> bool:
 
 def _bare(identity: str) -> str:
     """The last part of a qualified name, without quotes."""
-    found = _LAST_NAME.search(identity)
-    name = found.group(1) if found else identity
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+    return plain(last_name(identity))

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from sidecar.model import TEXT, RowChange, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
 from sidecar.row_conditions import conditions, is_steady
-from sidecar.row_queries import quoted, rows_given, rows_picked, same_as_set
+from sidecar.row_queries import rows_given, rows_picked, same_as_set
+from sidecar.sql_text import quoted
 from sidecar.statement_reach import Reach, enum_name, inner, type_name
 
 

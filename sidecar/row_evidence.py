@@ -18,6 +18,7 @@ from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
 from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
 from sidecar.row_proofs import Question, RowEvidence, did_not_run, made, ran, watched
+from sidecar.sql_text import quoted
 from sidecar.table_names import meet, parts, same_table, unique_keys
 
 _SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
@@ -247,7 +248,7 @@ def insert_keys(statements: Sequence[Statement], facts: Facts) -> dict[int, tupl
         if change is None or change.verb is not Verb.INSERT:
             continue
         for key in unique_keys(change.table, facts):
-            columns = tuple('"' + name.replace('"', '""') + '"' for name in key)
+            columns = tuple(map(quoted, key))
             named = not change.key or set(change.key) == set(columns)
             if set(columns) <= set(change.fixed) and named:
                 found.setdefault(statement.index, columns)

@@ -10,12 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidecar.model import COLUMNS
+from sidecar.sql_text import quoted
 from sidecar.statement_reach import reach, type_name
-
-
-def quoted(identifier: str) -> str:
-    """An identifier in quotes, whatever it is."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def rows_picked(node: Any, sources: Iterable[Any]) -> str:

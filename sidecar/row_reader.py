@@ -22,6 +22,7 @@ from sidecar.model import (
     Window,
 )
 from sidecar.queries import SET_SEARCH_PATH
+from sidecar.sql_text import plain
 from sidecar.table_names import meet
 
 _TIME_LIMIT = "SET LOCAL statement_timeout = '120s'; SET LOCAL row_security = off"
@@ -75,7 +76,7 @@ def _would_show(other: RowChange, given: RowChange | None) -> bool:
     """More rows do, and other values in columns that were compared."""
     if other.verb is Verb.INSERT:
         return not other.writes
-    compared = {column[1:-1].replace('""', '"') for column in given.fixed} if given else set()
+    compared = set(map(plain, given.fixed)) if given else set()
     known = other.writes <= compared or bool(given and not given.columns)
     return other.verb is Verb.UPDATE and known and not other.volatile
 

@@ -16,6 +16,7 @@ from sidecar.anonymous_blocks import UNKNOWN, Block, block
 from sidecar.errors import ExitCode, SidecarError
 from sidecar.model import Control, Nature, Script, Statement
 from sidecar.row_changes import row_change
+from sidecar.sql_text import quoted
 from sidecar.statement_kinds import Traits, traits, traits_of_words
 from sidecar.statement_reach import TEMPORARY_SCHEMA, Name, inner, reach, type_name
 
@@ -248,7 +249,7 @@ def _quoted(identifier: str) -> str:
         keyword = scan(identifier).tokens[0].keyword_kind
         if keyword in {NO_KEYWORD, UNRESERVED_KEYWORD}:
             return identifier
-    return '"' + identifier.replace('"', '""') + '"'
+    return quoted(identifier)
 
 
 def _taken_back(statement: Statement) -> Statement:

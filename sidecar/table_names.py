@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from sidecar.model import Facts, Table
+from sidecar.sql_text import plain
 
 _KEY = re.compile(
     r"(?:PRIMARY KEY|UNIQUE) \(([^()]*)\)|CREATE UNIQUE INDEX .* USING btree \(([^()]*)\)$"
@@ -20,10 +21,7 @@ def same_table(one: Table, other: Table) -> bool:
 
 def parts(name: str) -> Table:
     """A dotted name's identifiers, unquoted."""
-    return tuple(
-        part[1:-1].replace('""', '"') if part.startswith('"') else part
-        for part in _PART.findall(name)
-    )
+    return tuple(map(plain, _PART.findall(name)))
 
 
 def meet(names: Iterable[str], others: Iterable[str]) -> bool:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sidecar.model import Difference, FactKey, Facts, Plan, Proof
+from sidecar.model import Difference, FactKey, Facts, Plan, Proof, Table
 from sidecar.quarantine import QUARANTINE
+from sidecar.table_names import parts
 
 _FOLLOWS_AN_OBJECT = frozenset({"privilege"})
 """Facts which default privileges of the live database add to a new object by themselves."""
@@ -25,8 +26,6 @@ _PASSED_FROM = re.compile(
     re.DOTALL,
 )
 _IDENTITY_SEQUENCE = re.compile(rf"SEQUENCE NAME ({_NAME}) ")
-_PART = re.compile(r'"(?:[^"]|"")*"|[^".]+')
-_Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,32 +103,32 @@ def _row_violations(
     if not plan.reach_known or after.changed is None or written is None:
         return []
     earlier = before.changed or {}  # the session's counts are kept until they are reported
-    written |= _reach((ledger,), facts) or {_parts(ledger)}  # it may be partitioned
+    written |= _reach((ledger,), facts) or {parts(ledger)}  # it may be partitioned
     violations = [
         f"{count - earlier.get(table, 0)} rows of {table} changed, which the migration never writes"
         for table, count in sorted(after.changed.items())
-        if count != earlier.get(table, 0) and not _among(_parts(table), written)
+        if count != earlier.get(table, 0) and not _among(parts(table), written)
     ]
     violations += [
         f"the storage of {table} was replaced, which the migration does not touch"
         for table, (oid, file) in sorted(before.files.items())
         if after.files.get(table, (oid, file)) != (oid, file)
         and table not in touched
-        and not _among(_parts(table), written)  # TRUNCATE, REFRESH MATERIALIZED VIEW
+        and not _among(parts(table), written)  # TRUNCATE, REFRESH MATERIALIZED VIEW
     ]
     return violations
 
 
-def _reach(writes: tuple[str, ...], facts: Facts) -> set[_Parts] | None:
+def _reach(writes: tuple[str, ...], facts: Facts) -> set[Table] | None:
     """Tables that writing to `writes` may change, or None where code decides.
 
     Foreign keys pass changes on (CASCADE, SET NULL, SET DEFAULT), and partitions hold the
     rows of their parent; a view passes them to the tables of its query.
     """
-    reached = {_parts(name) for name in writes}
-    code = {_parts(key.on or key.identity) for key in facts if key.kind in _RUNS_CODE}
+    reached = {parts(name) for name in writes}
+    code = {parts(key.on or key.identity) for key in facts if key.kind in _RUNS_CODE}
     links = [
-        (_parts(key.on or key.identity), tuple(_sources(text)))
+        (parts(key.on or key.identity), tuple(_sources(text)))
         for key, text in facts.items()
         if key.kind in {"constraint", "table"}
     ]
@@ -144,20 +143,12 @@ def _reach(writes: tuple[str, ...], facts: Facts) -> set[_Parts] | None:
     return None if any(_among(name, reached) for name in code) else reached
 
 
-def _sources(definition: str) -> Iterator[_Parts]:
+def _sources(definition: str) -> Iterator[Table]:
     """The tables whose changes are passed on to the one with this definition."""
     for found in _PASSED_FROM.finditer(definition):
-        yield from map(_parts, re.findall(_NAME, found[1] or found[2]))
+        yield from map(parts, re.findall(_NAME, found[1] or found[2]))
 
 
-def _among(table: _Parts, names: set[_Parts]) -> bool:
+def _among(table: Table, names: set[Table]) -> bool:
     """Whether one of the names, some without their schema, can mean this table."""
     return table in names or table[-1:] in names
-
-
-def _parts(name: str) -> _Parts:
-    """A dotted name's identifiers, unquoted."""
-    return tuple(
-        part[1:-1].replace('""', '"') if part.startswith('"') else part
-        for part in _PART.findall(name)
-    )

@@ -36,29 +36,33 @@ LAYERS = {
     "inputs": "given model settings settings_file",
     "config": "dsn errors given inputs model parsers settings",
     # the script, as PostgreSQL's parser sees it
+    "sql_text": "",
     "pure_functions": "",
     "statement_reach": "pure_functions",
     "statement_kinds": "model statement_reach",
     "names_read": "model pure_functions statement_reach",
-    "row_queries": "model statement_reach",
+    "row_queries": "model sql_text statement_reach",
     "row_conditions": "names_read statement_reach",
-    "row_changes": "model names_read row_conditions row_queries statement_reach",
+    "row_changes": "model names_read row_conditions row_queries sql_text statement_reach",
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
-    "script": "anonymous_blocks errors model row_changes statement_kinds statement_reach",
+    "script": (
+        "anonymous_blocks errors model row_changes sql_text statement_kinds statement_reach"
+    ),
     "own_functions": "anonymous_blocks model script statement_reach table_names",
     # decisions
     "evidence": "model",
-    "sql_text": "",
     "quarantine": "model sql_text",
     "undo": "model quarantine",
-    "remains": "model",
+    "remains": "model sql_text",
     "mark": "model sql_text",
-    "table_names": "model",
+    "table_names": "model sql_text",
     "harmless": "model table_names",
     "attempt_window": "model",
     "live_tables": "model table_names",
     "row_proofs": "attempt_window model table_names",
-    "row_evidence": "attempt_window evidence harmless live_tables model row_proofs table_names",
+    "row_evidence": (
+        "attempt_window evidence harmless live_tables model row_proofs sql_text table_names"
+    ),
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
     "steps": "model remains",
@@ -67,9 +71,9 @@ LAYERS = {
         "__init__ diagnose evidence mark model obstacles policy refusal remains sql_text steps"
         " table_names undo"
     ),
-    "verify": "model quarantine",
-    "causes": "errors model row_queries",
-    "offending": "errors model row_queries table_names",
+    "verify": "model quarantine table_names",
+    "causes": "errors model sql_text",
+    "offending": "errors model row_queries sql_text table_names",
     # containers, as the Docker Engine shows them
     "containers": "",
     "compose": "containers errors",
@@ -78,7 +82,7 @@ LAYERS = {
     "text": "model",
     "pages": "model text",
     "report": "model text",
-    "plan_sql": "model text",
+    "plan_sql": "model sql_text text",
     "log": "",
     # reading and doing
     "signals": "",
@@ -94,7 +98,7 @@ LAYERS = {
     "shadow": "db embedded errors model queries signals",
     "replay": "db errors model queries script shadow snapshot",
     "tries": "errors",
-    "offenders": "causes db errors model offending row_queries",
+    "offenders": "causes db errors model offending sql_text",
     "execute": (
         "blockers causes db errors model offenders queries remains signals snapshot tries verify"
     ),
@@ -110,7 +114,7 @@ LAYERS = {
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
     "id_reader": "db model",
-    "row_reader": "db errors model queries table_names",
+    "row_reader": "db errors model queries sql_text table_names",
     "examine": (
         "attempt_window db diagnose errors history id_reader live_tables mark model own_functions"
         " plan queries replay row_evidence row_proofs row_reader script shadow snapshot table_names"
