@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from tests.postgres import PASSWORD, Database
-from tests.running import until
+from tests.waiting import until
 
 REQUIRED = bool(os.environ.get("CI"))
 

@@ -11,8 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import Any, NamedTuple
 from sidecar.demo import SCHEMA
 from tests.command import ROOT, process_environ
 from tests.postgres import Database
+from tests.waiting import until
 
 APPLICATION = "migration-sidecar"
 """The application_name of the program's sessions."""
 
 _PATIENCE_S = 60.0
-_LOOK_EVERY_S = 0.01
 
 _AT = """
 SELECT count(*)::int FROM pg_stat_activity
@@ -116,14 +115,6 @@ def run(environ: Mapping[str, str]) -> Done:
     """`migration-sidecar run` from start to end."""
     with start(environ) as running:
         return running.wait()
-
-
-def until(condition: Callable[[], object], timeout_s: float = _PATIENCE_S) -> None:
-    """Return as soon as the condition holds; fails where it never does."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(_LOOK_EVERY_S)
 
 
 def until_at(database: Database, query: str, *, runs: int = 1) -> None:

@@ -19,10 +19,11 @@ from typing import Any
 
 import yaml
 
-from tests.containers.engine import Answer, Ended, command, wait_until
+from tests.containers.engine import Ended, command, wait_until
 from tests.containers.manifests import Object
 from tests.containers.pods_build import SIDECAR
 from tests.containers.pods_incident import OWNER, PSQL, SERVER, url
+from tests.waiting import Answer
 
 GIVEN = {
     what: os.environ.get(f"SIDECAR_TEST_K8S_{what.upper()}", "")

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-Answer = TypeVar("Answer")
+from tests.waiting import Answer, is_running, until
 
 LABEL = "migration-sidecar.test"
 STATE = Path("/run/migration-sidecar-tests")
@@ -208,12 +208,8 @@ def command(
 def wait_until(
     holds: Callable[[], Answer], *, timeout_s: float = 60, every_s: float = 0.1
 ) -> Answer:
-    """Ask again and again until the answer is true; it. AssertionError at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := holds()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {holds}"
-        time.sleep(every_s)
-    return answer
+    """As `until`, and less often: each question is a process."""
+    return until(holds, timeout_s, every_s=every_s)
 
 
 # --- an engine that answers ------------------------------------------------------------
@@ -282,6 +278,11 @@ def _refuse_what_cannot_work() -> None:
         )
 
 
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Kept, because Python complains of a process that is forgotten while it runs; it is stopped by
+its id, perhaps by another test session."""
+
+
 def _start() -> None:
     with (STATE / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -292,6 +293,7 @@ def _start() -> None:
             start_new_session=True,
         )
     (STATE / "pid").write_text(str(process.pid))
+    _STARTED.append(process)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -307,19 +309,12 @@ def _stop() -> None:
     if not pidfile.exists():
         return
     pid = int(pidfile.read_text())
-    if _is_running(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
+    if is_running(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _is_running(pid) and time.monotonic() < deadline:
+        while is_running(pid) and time.monotonic() < deadline:
             time.sleep(0.1)
     pidfile.unlink()
-
-
-def _is_running(pid: int) -> bool:
-    """Alive and not only waiting to be collected by its parent."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def _until_told() -> None:

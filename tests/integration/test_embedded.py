@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -26,6 +25,7 @@ from sidecar.embedded import (
 )
 from sidecar.errors import ShadowError
 from tests.postgres import available_majors, bindir
+from tests.waiting import is_running, until
 
 ROOT = Path(__file__).parents[2]
 NAMELESS = 54321
@@ -113,7 +113,7 @@ def test_dies_with_its_owner(place: Path, lethal: signal.Signals) -> None:
         assert Path(home).exists()
         owner.send_signal(lethal)
         owner.wait(20)
-    _wait_until(lambda: not _is_running(int(pid)))
+    until(lambda: not is_running(int(pid)), 10)
     assert Path(home).exists() == (lethal is signal.SIGKILL)
     with private_server(place):
         assert not Path(home).exists()
@@ -261,17 +261,3 @@ def _holder(place: Path) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-
-
-def _is_running(pid: int) -> bool:
-    """Alive and not only waiting to be collected by whoever adopted it."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def _wait_until(holds: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -36,8 +36,9 @@ from tests.postgres import (
     available_majors,
     fresh_database,
 )
-from tests.running import APPLICATION, Running, settings, start, until
+from tests.running import APPLICATION, Running, settings, start
 from tests.tcp_proxy import proxy
+from tests.waiting import until
 
 pytestmark = pytest.mark.faults
 

@@ -22,7 +22,8 @@ from tests import incident
 from tests.command import shadows
 from tests.incident import BEFORE, FAILED, Migration, Mode
 from tests.postgres import Database, fresh_database
-from tests.running import Running, run, settings, start, until, until_at
+from tests.running import Running, run, settings, start, until_at
+from tests.waiting import until
 
 LEDGER = f"{SCHEMA}._prisma_migrations"
 PROMISED_S = 5.0

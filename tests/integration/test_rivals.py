@@ -17,8 +17,9 @@ from tests.command import Scene, unchanged
 from tests.incident import BEFORE, FAILED
 from tests.integration.test_ledger_and_folder import outcome
 from tests.postgres import PASSWORD, Database, fresh_database
-from tests.running import start, until, until_at
+from tests.running import start, until_at
 from tests.tcp_proxy import proxy
+from tests.waiting import until
 
 SIDECARS = 20
 LEDGER = f"{SCHEMA}._prisma_migrations"

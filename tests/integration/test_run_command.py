@@ -16,7 +16,7 @@ import pytest
 from tests.command import QUICK, ROOT, Ended, command, process_environ
 from tests.incident import Migration, Mode, plant, write_migrations
 from tests.postgres import Database, Server, fresh_database
-from tests.running import until
+from tests.waiting import until
 
 LOOK = """
 import json, os, signal, sys

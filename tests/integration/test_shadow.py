@@ -22,6 +22,7 @@ from tests.command import Said, Scene, shadows, unchanged
 from tests.incident import Migration
 from tests.integration.test_ledger_and_folder import assert_like_a_clean_run, outcome
 from tests.postgres import Database, Role, Server, Servers, fresh_database
+from tests.waiting import until
 
 INIT = Migration("1_init", "CREATE TABLE item (id int PRIMARY KEY, code text NOT NULL);\n")
 TAGS = Migration(
@@ -199,7 +200,7 @@ def test_what_a_killed_run_left_in_a_given_database_goes(scene: Scene, given: Da
                 run.send(signal.SIGKILL)
                 run.wait()
         ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'migration-sidecar'"
-        running.until(lambda: given.execute(ours) == [(0,)])
+        until(lambda: given.execute(ours) == [(0,)])
         assert given.execute("SELECT to_regclass('item') IS NOT NULL") == [(True,)]
         assert outcome(with_given(scene, given.url())) == (0, "repaired")
 

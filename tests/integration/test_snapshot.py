@@ -14,7 +14,7 @@ from sidecar.errors import ConnectionLostError, DatabaseError
 from sidecar.model import Effect, FactKey, Facts
 from sidecar.snapshot import Tracker, diff, read, read_meanwhile, read_rooted
 from tests.postgres import Database
-from tests.running import until
+from tests.waiting import until
 
 Connect = Callable[[], db.Session]
 

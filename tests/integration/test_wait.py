@@ -28,7 +28,7 @@ from tests.postgres import (
     fresh_database,
     running_server,
 )
-from tests.running import until
+from tests.waiting import until
 
 SHORT = {"SIDECAR_WAIT_TIMEOUT": "300ms", "SIDECAR_LOGIN_GRACE": "300ms"}
 PATIENT = {"SIDECAR_WAIT_TIMEOUT": "60s", "SIDECAR_LOGIN_GRACE": "60s"}
