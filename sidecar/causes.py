@@ -26,8 +26,9 @@ _QUOTE = '["„“”«»「」『』]'
 _BEFORE_NAMES = ("column", "domain", "encoding", "enum", "function", "parameter", "table", "type")
 _QUOTED_NAME = "|".join(f'(?<={word} )"[^"]*"' for word in _BEFORE_NAMES)
 _QUOTED_VALUE = re.compile(
-    rf"^((?:[^{_QUOTE[1:-1]}]|{_QUOTED_NAME})*+){_QUOTE}.*{_QUOTE}", re.DOTALL
+    rf"^(?=((?:[^{_QUOTE[1:-1]}]|{_QUOTED_NAME})*))\1{_QUOTE}.*{_QUOTE}", re.DOTALL
 )
+"""What precedes is taken as a whole, by way of the lookahead: Python 3.11.2 never finds `*+`."""
 _KEY_VALUE = re.compile(r"^(.*?\)=\().*(\).*)$", re.DOTALL)
 """`Key (email)=(a@b) already exists.`"""
 

@@ -7,6 +7,7 @@ here refuses is a question about the design, not about the table.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -283,3 +284,13 @@ def test_what_is_public_says_what_comes_back(module: str) -> None:
     public = [node for node in TREES[module].body if isinstance(node, ast.FunctionDef)]
     bare = [node.name for node in public if not ast.get_docstring(node)]
     assert [name for name in bare if not name.startswith("_")] == []
+
+
+def test_no_pattern_is_possessive() -> None:
+    """Early releases of Python 3.11 take `*+` and `(?>` and then miss what they should find."""
+    possessive = re.compile(r"[\])}\w.][*+?}]\+|\(\?>")
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                pattern = "(?" in node.value or "[^" in node.value or ")*" in node.value
+                assert not (pattern and possessive.search(node.value)), (path.name, node.lineno)
