@@ -8,7 +8,6 @@ run in turns, and the figure is the median of the ratios.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from figures import Figure, note_load, table
 
 from tests.containers import images
 from tests.containers.engine import Container, Engine, running_engine
@@ -25,7 +26,6 @@ from tests.incident import Mode, clean_run, plant, write_migrations
 
 PAIRS = 25
 STARTS = 9
-QUIET_LOAD = 1.0
 MEGA = 1_000_000
 
 LOCKED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
@@ -62,20 +62,6 @@ def started():
 
 print(json.dumps([started() for _ in range(int(sys.argv[1]))]))
 """
-
-
-class Figure(NamedTuple):
-    """One line of the table; a limit of None is for information."""
-
-    name: str
-    value: float
-    unit: str
-    limit: float | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the limit is kept."""
-        return self.limit is None or self.value <= self.limit
 
 
 class Bench(NamedTuple):
@@ -170,18 +156,10 @@ def ms(seconds: Iterator[float]) -> float:
 
 def main() -> int:
     """Measure everything and print the table; 1 where a limit is missed."""
-    if os.getloadavg()[0] > QUIET_LOAD:
-        print(f"note: the machine is busy (load {os.getloadavg()[0]:.1f}); times will scatter")
-    print(f"{'':40} {'measured':>10}        limit")
-    figures = []
+    note_load()
     with running() as bench:
-        for part in (sizes, healthy, repair, shadow):
-            for figure in part(bench):
-                limit = "" if figure.limit is None else f"{figure.limit:10g} {figure.unit}"
-                verdict = "" if figure.ok else "  MISSED"
-                print(f"{figure.name:40} {figure.value:10.2f} {figure.unit:4}{limit}{verdict}")
-                figures.append(figure)
-    return int(not all(figure.ok for figure in figures))
+        parts = (sizes, healthy, repair, shadow)
+        return table(figure for part in parts for figure in part(bench))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from figures import Figure, note_load, table
 
 from sidecar import db, snapshot
 from sidecar.embedded import bundled_bindir
@@ -30,25 +32,6 @@ from tests.prisma_cli import PrismaProject, batch_deploy
 POSTGRESQL = 17
 SCHEMA = "public"
 COMMAND = Path(sys.executable).with_name("migration-sidecar")
-QUIET_LOAD = 1.5
-"""Above this the neighbours are measured, too."""
-
-
-class Figure(NamedTuple):
-    """One line of the table; a limit of None is for information."""
-
-    name: str
-    value: float
-    unit: str
-    limit: float | None = None
-    at_least: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the limit is kept."""
-        if self.limit is None:
-            return True
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 # --- scenes: a database and a migrations folder --------------------------------------
@@ -406,32 +389,12 @@ FIGURES = (
 )
 
 
-# --- the table ----------------------------------------------------------------------
-
-
-def show(figure: Figure) -> None:
-    """Print one line of the table."""
-    limit = ""
-    if figure.limit is not None:
-        limit = f"{'>=' if figure.at_least else '<='} {figure.limit:g} {figure.unit}"
-    verdict = "" if figure.limit is None else "ok" if figure.ok else "MISSED"
-    value = f"{figure.value:.2f} {figure.unit}"
-    print(f"{figure.name:<44} {value:>12}   {limit:<10} {verdict}".rstrip(), flush=True)
-
-
 def main() -> int:
     """Measure and print everything, or the figures named as arguments; 1 if a limit is missed."""
     wanted = [measure for measure in FIGURES if measure.__name__ in sys.argv[1:]] or FIGURES
-    if os.getloadavg()[0] > QUIET_LOAD:
-        print(f"note: the machine is busy (load {os.getloadavg()[0]:.1f}); ratios will scatter")
-    missed = 0
+    note_load()
     with running() as bench:
-        for measure in wanted:
-            for figure in measure(bench):
-                show(figure)
-                missed += not figure.ok
-    print(f"{missed} missed" if missed else "every limit is kept")
-    return int(missed > 0)
+        return table(figure for measure in wanted for figure in measure(bench))
 
 
 if __name__ == "__main__":
