@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 _TIMEOUT_S = 10.0
 _ROOTFUL = "/var/run/docker.sock"
+_WHOLE_LINES = "-ef ww"
+"""For the `ps` that the engine runs, which may have been started in a narrow terminal."""
 _FORBIDDEN = 403
 _CONFLICT = 409
 
@@ -83,7 +85,9 @@ class Engine:
     def processes(self, container_id: str) -> tuple[str, ...]:
         """The command lines in a container; none where it does not run. Raises `EngineError`."""
         try:
-            return processes_of(self._asked(lambda: self._client.top(container_id)))
+            return processes_of(
+                self._asked(lambda: self._client.top(container_id, ps_args=_WHOLE_LINES))
+            )
         except _AbsentError:
             return ()
 

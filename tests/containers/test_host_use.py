@@ -166,7 +166,7 @@ def test_a_first_start_is_told(ours: Project, postgres_image: str, tmp_path: Pat
     )
     mount = ("--volume", f"{scripts}:/docker-entrypoint-initdb.d:ro")
     container = postgres(ours, postgres_image, "--publish", "127.0.0.1::5432", *mount)
-    wait_until(lambda: "slow.sh" in container.engine.docker("top", container.name).out)
+    wait_until(lambda: "slow.sh" in container.engine.docker("top", container.name, "-ef", "ww").out)
     ended = waited(SIDECAR_WAIT_TIMEOUT="300ms")
     assert ended.code == 124
     assert f"its container {container.name} is still running its init scripts" in ended.what

@@ -16,15 +16,15 @@ from tests.containers.engine import wait_until
 pytestmark = pytest.mark.services
 
 SOCKET = Path("/var/run/docker.sock")
-ENGINE = f"""\
+ENGINE = """\
 services:
   migration-sidecar:
     environment:
       SIDECAR_RESTART_SERVICES: backend_dev
       SIDECAR_RESTART_TIMEOUT: 2m
       SIDECAR_POSTGRES_SERVICE: postgres_dev
-    volumes: ["{SOCKET}:{SOCKET}"]
-    group_add: ["{SOCKET.stat().st_gid if SOCKET.exists() else 0}"]
+    volumes: ["{socket}:{socket}"]
+    group_add: ["{group}"]
   backend_dev:
     restart: always
 """
@@ -35,7 +35,7 @@ def test_crash_looping_backends_come_up_after_the_repair(
     stack: Project, scale: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prisma's P3009 ends the backends again and again; one run of the sidecar mends it all."""
-    stack.write("engine.yml", ENGINE)
+    stack.write("engine.yml", ENGINE.format(socket=SOCKET, group=SOCKET.stat().st_gid))
     stack = stack.with_files(*stack.files, "engine.yml")
     stack.start_postgres()
     with stack.connection() as connection:
