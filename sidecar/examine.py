@@ -76,6 +76,7 @@ class Examiner:
         edited = not checksum_matches(row.checksum, file.text or "")
         version = session.server_version
         past = self._past(row, ledger)
+        counter = id_reader.counter(session)  # before the shadow is made, which takes ids itself
         try:
             with (
                 shadow(
@@ -102,7 +103,7 @@ class Examiner:
             path = self.live.search_path
             if len(parts(path)) == 1 and "," not in path:  # as Prisma sets it
                 case = replace(case, script=qualified(parsed, *parts(path)))
-            rows = self._rows(case, ledger, finding.candidates)
+            rows = self._rows(case, ledger, finding.candidates, until=counter)
             finding = diagnose.diagnose(replace(case, rows=rows))
         return self._situation(
             finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
@@ -121,7 +122,7 @@ class Examiner:
         return not read.facts or any(age >= before for age in read.facts.values())
 
     def _rows(
-        self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...]
+        self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...], *, until: int
     ) -> RowEvidence:
         """What the rows show of the statements that the catalog leaves open."""
         first, last = candidates[0], candidates[-1]
@@ -137,7 +138,12 @@ class Examiner:
         keys = insert_keys(data, case.live)
         path, starts = self.live.search_path, start_values(data, case.live)
         seen = row_reader.seen(session, data, known, keys=keys, starts=starts, search_path=path)
-        return RowEvidence(known, why_not, seen, read.facts, keys)
+        none = (
+            known is not None
+            and known.sharp
+            and id_reader.nothing_committed(session, read, row.id, since=known.oldest, until=until)
+        )
+        return RowEvidence(known, why_not, seen, read.facts, keys, quiet=none)
 
     def _situation(
         self,

@@ -20,11 +20,19 @@ _DATED = frozenset(
 """Kinds of facts whose catalog row can be found by name."""
 
 _NOW = """
-SELECT (next & 4294967295)::text, pg_catalog.age((next & 4294967295)::text::xid), next >> 32 > 0
+SELECT next, (next & 4294967295)::text, pg_catalog.age((next & 4294967295)::text::xid)
   FROM (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint)
        AS s(next)
 """
 """The next transaction id, its age, and whether ids have wrapped around."""
+
+_OTHERS = """
+SELECT EXISTS (SELECT FROM pg_catalog.generate_series(%s::bigint, %s::bigint) AS s(id)
+                WHERE id <> %s::bigint
+                  AND pg_catalog.pg_xact_status(id::text::xid8) IS DISTINCT FROM 'aborted')
+"""
+_FEW = 100_000
+"""More transactions than this are not looked at one by one."""
 
 _AGE_OF_PRIMARY_KEY = """
 SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisprimary
@@ -41,7 +49,7 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
     wanted = [key for key in keys if key.kind in _DATED]
     columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
     with session.undone():
-        now, base, wrapped = session.query(_NOW)[0]
+        counter, now, base = session.query(_NOW)[0]
         rows = session.query(f"SELECT id, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
         keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
         facts = session.query(_ages_of_facts(), columns)
@@ -50,8 +58,27 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
         ledger={row: age - base for row, age in rows},
         key=keyed[0][0] - base if keyed else None,
         facts={FactKey(kind, identity, on): age - base for kind, identity, on, age in facts},
-        wrapped=wrapped,
+        counter=counter,
     )
+
+
+def counter(session: Session) -> int:
+    """The transaction id that comes next, in 64 bits."""
+    return int(session.query(_NOW)[0][0])
+
+
+def nothing_committed(session: Session, read: Marks, row: str, *, since: int, until: int) -> bool:
+    """Whether every transaction younger than the age `since` and before the id `until` failed.
+
+    But for the one that wrote the ledger's row `row`. It holds for all databases of the
+    server; ids of which nothing is known any more count as committed, and so do those still
+    at work (PostgreSQL, "Transaction ID and Snapshot Information Functions").
+    """
+    first = read.counter - since + 1
+    if until - first > _FEW:
+        return False
+    own = read.counter - read.ledger[row]
+    return not session.query(_OTHERS, (first, until - 1, own))[0][0]
 
 
 def _ages_of_facts() -> str:

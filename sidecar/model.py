@@ -298,15 +298,19 @@ class Marks:
 
     `ledger` has those of the ledger's rows by id, `key` that of its primary key (None where it
     has none), `facts` those of the catalog rows behind facts, where they could be found.
-    `now` is the transaction id that comes next. `wrapped` is True once the server has
-    counted beyond 32 bits: then a frozen row may look younger than it is.
+    `now` is the transaction id that comes next, `counter` the same in 64 bits.
     """
 
     now: str
     ledger: Mapping[str, int]
     key: int | None
     facts: Mapping[FactKey, int]
-    wrapped: bool
+    counter: int
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether ids have wrapped around: then a frozen row may look younger than it is."""
+        return self.counter >= 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +391,7 @@ class StatementState(StrEnum):
 class Evidence:
     """One observation and what it says; `against` marks what spoke against the finding."""
 
-    source: str  # 'catalog', 'ledger', 'logs', 'block', 'lock', 'activity', 'folder'
+    source: str  # 'catalog', 'ledger', 'logs', 'rows', 'transactions', 'activity', 'folder'...
     says: str
     against: bool = False
 

@@ -46,6 +46,8 @@ class RowEvidence:
     """Of catalog rows, as in `Marks`."""
     keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """As `insert_keys` finds them."""
+    quiet: bool = False
+    """Whether nobody's transaction has committed since the window opened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,6 @@ REFUSED = {
     ("swap", 4, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     ("values mapped in turn", 5, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     ("rows removed", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
-    ("anonymous block", 0, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     ("anonymous block", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     # A block is not looked into: rows were written, and by whom is not known.
     ("anonymous block", 2, KILLED): OPEN + "2 (line 2, DO)",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import psycopg
 import pytest
 
 from sidecar.attempt_window import FAR, window
 from sidecar.db import Session
 from sidecar.embedded import bundled_bindir
-from sidecar.id_reader import marks
+from sidecar.id_reader import counter, marks, nothing_committed
 from sidecar.model import FactKey, Ledger, LedgerRow, Marks, MigrationName, Seen, Window
 from sidecar.row_reader import seen
 from tests import incident
@@ -68,6 +69,12 @@ class Attempt:
         """Since the attempt began."""
         read = self.marks()
         return Window(read.now, read.ledger["mine"], -FAR, sharp=True, bounded=False)
+
+    def quiet(self) -> bool:
+        """Whether nobody has committed anything since the attempt began."""
+        read, session = self.marks(), self.session()
+        since = read.ledger["mine"]
+        return nothing_committed(session, read, "mine", since=since, until=counter(session))
 
     def closed(self, since: Window) -> Window:
         """The window that opened then and closed with the error."""
@@ -134,6 +141,52 @@ def test_ages_tell_the_order_of_what_was_written(any_attempt: Attempt) -> None:
     assert found.key is not None
     assert found.key > ledger["before"]
     assert not found.wrapped
+
+
+def _fails(attempt: Attempt) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        attempt.do("INSERT INTO t SELECT 1 / one FROM generate_series(-1, 0) AS one")
+
+
+def _elsewhere(attempt: Attempt) -> None:
+    with attempt.database.server.connect() as connection:
+        connection.execute("COMMENT ON DATABASE postgres IS 'of another database'")
+
+
+@OLDEST_AND_NEWEST
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        (lambda _attempt: None, True),
+        (lambda attempt: attempt.do("SELECT count(*) FROM t"), True),
+        (lambda attempt: attempt.do("DELETE FROM t WHERE false"), True),
+        (_fails, True),
+        (lambda attempt: attempt.fail(), True),
+        (lambda attempt: attempt.do("INSERT INTO t VALUES (1)"), False),
+        (lambda attempt: attempt.do("DO $$ BEGIN EXECUTE 'CREATE TABLE u ()'; END $$"), False),
+        (lambda attempt: attempt.do("SELECT setval('s', 5)"), False),
+        (_elsewhere, False),
+    ],
+    ids=["nothing", "read", "no row", "failed", "logged", "insert", "block", "setval", "elsewhere"],
+)
+def test_nothing_was_committed_where_no_id_was_used_up_in_vain(
+    any_attempt: Attempt, happened: Callable[[Attempt], None], *, expected: bool
+) -> None:
+    """What is read or fails leaves nothing; what is written leaves an id, wherever it was."""
+    any_attempt.do("CREATE TABLE t (a INTEGER)", "CREATE SEQUENCE s")
+    any_attempt.begin()
+    happened(any_attempt)
+    assert any_attempt.quiet() is expected
+
+
+def test_what_is_still_at_work_counts_as_committed(attempt: Attempt) -> None:
+    """It may commit while the rows are looked at."""
+    attempt.do("CREATE TABLE t (a INTEGER)")
+    attempt.begin()
+    with attempt.database.connect() as connection, connection.transaction():
+        connection.execute("INSERT INTO t VALUES (1)")
+        _fails(attempt)
+        assert not attempt.quiet()
 
 
 def test_a_fact_that_is_not_there_has_no_age(attempt: Attempt) -> None:

@@ -54,7 +54,9 @@ def seen(  # noqa: PLR0913 (one for each thing that it looks at)
     """The window for the statements after these effects; by default one data statement."""
     counts = candidates or (len(effects), len(effects) + 1)
     default = LEDGER if row.logs is None else AFTER_AN_ERROR
-    marks = Marks("7", default if ledger is None else ledger, key, ages or {}, wrapped)
+    marks = Marks(
+        "7", default if ledger is None else ledger, key, ages or {}, 2**32 + 7 if wrapped else 7
+    )
     return window(row, (BEFORE, *rows, row), marks, [*effects, (), ()], counts)
 
 

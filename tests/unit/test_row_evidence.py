@@ -121,6 +121,24 @@ def test_an_insert_of_which_no_row_is_there_did_not_run() -> None:
     assert left(question(LINE), Seen(picked=None, fresh=0), window=None) == (0, 1)
 
 
+# --- none of them ran ------------------------------------------------------------
+
+ANYTHING = "DO $$ BEGIN EXECUTE 'DELETE FROM ' || 't'; END $$"
+
+
+def test_where_nothing_was_committed_since_none_of_them_ran() -> None:
+    """Each of them would have taken a transaction id, whatever it does."""
+    asked = question((ADD, {COLUMN: "integer"}), ANYTHING, COUNT)
+    assert narrow(asked, RowEvidence(SHARP, quiet=True))[0] == (1,)
+    assert narrow(asked, RowEvidence(SHARP, quiet=False))[0] == (1, 2, 3)
+
+
+def test_a_sequence_may_move_without_a_transaction_id() -> None:
+    """Only some of its steps are logged."""
+    asked = question("SELECT nextval('s')", low=0)
+    assert narrow(asked, RowEvidence(SHARP, quiet=True))[0] == (0, 1)
+
+
 # --- it ran ----------------------------------------------------------------------
 
 
