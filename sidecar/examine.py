@@ -27,11 +27,12 @@ from sidecar.model import (
     Replay,
     Script,
 )
+from sidecar.new_columns import start_values
 from sidecar.own_functions import quiet
 from sidecar.plan import Situation
 from sidecar.queries import EXTENSIONS
 from sidecar.replay import Past, replay
-from sidecar.row_evidence import insert_keys, read_alike, start_values
+from sidecar.row_evidence import insert_keys, read_alike
 from sidecar.row_proofs import RowEvidence
 from sidecar.shadow import Live, Rung, shadow
 from sidecar.table_names import parts

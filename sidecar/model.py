@@ -139,7 +139,7 @@ class RowChange:
     `settled`: run again right afterwards it would change nothing. `volatile`: it writes
     values that differ each time (random, clock); `fleeting`: which rows, differs; `spreads`:
     foreign keys pass it on to other tables; `steady`: rows of other tables that go cannot make
-    it pick more.
+    it pick more; `firm`: nor have left unset (NULL) what it would set now.
 
     `picks` and `gives` describe `SET status = 'b' WHERE status IN ('a', 'c')`: the constants
     which a row must have in a column to be picked, and the constant that it is given there
@@ -164,6 +164,7 @@ class RowChange:
     fleeting: bool = False
     spreads: bool = False
     steady: bool = True
+    firm: bool = True
     picks: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
     gives: Mapping[str, str | None] = field(default_factory=dict)
     rows: str = ""
@@ -348,8 +349,10 @@ class Seen:
     `older`: those picked which nobody has written since before the window;
     `writers`: transactions that wrote all the picked rows after `oldest` in the window;
     `fresh`: rows of all its tables written within the window;
-    `stirred`: pending rows, and rows of the tables it reads, written since the window opened;
-    `overtaken`: the same, but only what may have come after the attempt (`Window.afterwards`);
+    `stirred`: rows of the tables it reads, `new`: pending rows, written since the window opened;
+    `overtaken`: both, but only what may have come after the attempt (`Window.afterwards`);
+    `left`: pending rows which one transaction wrote in the window, and all that an open UPDATE
+    before it picks in the same table; `spared`: rows of that transaction which it does not pick;
     `filled`: of an UPDATE, rows of its table in which a column that it sets has been set;
     `matched`: the age of the one transaction in the window that wrote just the rows it gives.
     """
@@ -361,6 +364,9 @@ class Seen:
     writers: int | None = None
     fresh: int | None = None
     stirred: int | None = None
+    new: int | None = None
+    left: int | None = None
+    spared: int | None = None
     overtaken: int | None = None
     filled: int | None = None
     matched: int | None = None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sidecar.model import TEXT, RowChange, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
-from sidecar.row_conditions import conditions, is_steady
+from sidecar.row_conditions import conditions, is_firm, is_steady
 from sidecar.row_queries import rows_given, rows_picked, same_as_set
 from sidecar.sql_text import quoted
 from sidecar.statement_reach import Reach, enum_name, inner, type_name
@@ -96,12 +96,11 @@ def _update(node: Any) -> RowChange:
     own, alias = table(node.relation), _alias(node.relation)
     picked = _picked(node, node.from_clause)
     targets = [item.res_target for item in node.target_list]
-    values = names(
-        [target.val for target in targets], own=own, alias=alias, aliases=aliases_of(node)
-    )
+    given = [target.val for target in targets]
+    values = names(given, own=own, alias=alias, aliases=aliases_of(node))
     writes = frozenset(target.name for target in targets)
     computing = picked.beyond | values
-    volatile = is_volatile([target.val for target in targets])
+    volatile = is_volatile(given)
     fleeting = is_volatile([node.where_clause, *node.from_clause, node.with_clause])
     alone = not any(target.indirection for target in targets)  # x[1] = ... keeps the rest of x
     read = picked.row | computing
@@ -117,6 +116,7 @@ def _update(node: Any) -> RowChange:
         volatile=volatile,
         fleeting=fleeting,
         steady=is_steady(node, node.from_clause),
+        firm=is_firm(given),
         picks=picked.picks,
         gives=dict(_given(targets)),
         rows=rows_picked(node, node.from_clause),

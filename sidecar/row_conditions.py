@@ -48,6 +48,30 @@ def _only_asks(condition: Any) -> bool:
     )
 
 
+def is_firm(values: Iterable[Any]) -> bool:
+    """Whether subqueries among these values are but values of rows elsewhere, or of them all.
+
+    With fewer rows there such a value can become NULL; it cannot have been NULL before.
+    """
+    return all(_is_plain(inner(value)) for value in values)
+
+
+def _is_plain(value: Any) -> bool:
+    if type_name(value) != "SubLink":
+        return not any(type_name(message) == "SubLink" for message in walk(value))
+    query = inner(value.subselect)
+    rows = [message for item in query.target_list for message in walk(item.res_target.val)]
+    calls = [message for message in rows if type_name(message) == "FuncCall"]
+    alone = [inner(item.res_target.val) for item in query.target_list] == calls
+    return (
+        enum_name(value, "sub_link_type") == "EXPR_SUBLINK"
+        and enum_name(query, "op") == "SETOP_NONE"
+        and not (query.group_clause or query.HasField("having_clause"))
+        and (not calls or alone)
+        and not any(_may_turn(message) for message in walk(query) if message is not query)
+    )
+
+
 def _may_turn(message: Any) -> bool:
     """Whether fewer rows elsewhere may make this true."""
     outer = type_name(message) == "JoinExpr" and enum_name(message, "jointype") != "JOIN_INNER"

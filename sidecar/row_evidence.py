@@ -8,32 +8,23 @@ proves one thing; where none applies, the question stays open.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sidecar.attempt_window import brought
 from sidecar.evidence import changes_nothing
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
 from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
-from sidecar.row_proofs import Question, RowEvidence, did_not_run, made, ran, watched
+from sidecar.new_columns import is_set, is_unset
+from sidecar.row_proofs import Question, RowEvidence, columns_made, did_not_run, ran, watched
 from sidecar.sql_text import quoted
-from sidecar.table_names import meet, parts, same_table, unique_keys
+from sidecar.table_names import unique_keys
 
-_SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
 _LEAVES_ROWS = frozenset({Verb.INSERT, Verb.UPDATE, Verb.MIXED})
-_DOMAIN = re.compile(r"DOMAIN .* DEFAULT ")
 _EACH_STATEMENT = re.compile(r" FOR EACH STATEMENT ")
 _LIMITS = re.compile(
     r"SET\s+(SESSION\s+|LOCAL\s+)?(\w+_timeout|client_min_messages|\w*work_mem)\b", re.IGNORECASE
 )
-_COMPUTED = re.compile(r" (DEFAULT|GENERATED) ")
-_CONSTANT = re.compile(
-    r"[^']* DEFAULT (?P<value>true|false|-?\d+(\.\d+)?"
-    r"|('([^']|'')*'|ARRAY\[\])(::[\w. \"]+(\(\d+(,\d+)?\))?(\[\])?)?)$"
-)
-"""A column's definition in facts that ends with a default which is the same for each row."""
 
 
 def narrow(question: Question, rows: RowEvidence) -> tuple[tuple[int, ...], list[Evidence]]:
@@ -65,9 +56,9 @@ def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tu
     """Drop the candidates that contradict a proof that one statement ran, or did not."""
     left = question.candidates
     for statement in question.between(left[0], left[-1]):
-        if says := did_not_run(question, statement, rows) or _is_empty(question, statement, rows):
+        if says := did_not_run(question, statement, rows) or is_unset(question, statement, rows):
             fewer = tuple(k for k in left if k < statement.index)
-        elif says := ran(question, statement, rows) or _is_filled(question, statement, rows):
+        elif says := ran(question, statement, rows) or is_set(question, statement, rows):
             fewer = tuple(k for k in left if k >= statement.index)
         else:
             continue
@@ -79,85 +70,6 @@ def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tu
             found.append(Evidence("rows", f"{_named([statement])}: {says}"))
         left = fewer
     return left
-
-
-def _is_filled(question: Question, statement: Statement, rows: RowEvidence) -> str:
-    seen = rows.seen.get(statement.index)
-    if seen and seen.filled and _alone_fills(question, statement):
-        return "it ran: new columns, which nothing else fills, have values"
-    return ""
-
-
-def _is_empty(question: Question, statement: Statement, rows: RowEvidence) -> str:
-    """Where another statement of the script wrote its rows before, hardly one is older."""
-    seen, change = rows.seen.get(statement.index), statement.change
-    if seen is None or change is None or change.reads or change.fleeting:
-        return ""
-    earlier = any(
-        meet(s.writes, statement.writes) for s in question.between(0, statement.index - 1)
-    )
-    once = earlier and seen.writers == 1 and (seen.picked or 0) > 1
-    told = once or (rows.window is not None and bool(seen.older))
-    later = question.between(statement.index, question.candidates[-1])
-    unset = seen.filled == 0 and all(_leaves_it(other, change) for other in later)
-    if told and seen.pending and unset and _alone_fills(question, statement):
-        return "it did not run: new columns, which it would fill, have no values"
-    return ""
-
-
-def _alone_fills(question: Question, statement: Statement) -> bool:
-    """Whether it sets only columns whose rows were all alike until then, made by this migration."""
-    change, effects = statement.change, question.effects[: question.candidates[-1]]
-    counts = Counter(c.key for effect in effects for c in effect)
-    once = {key for effect in effects for key in brought(effect) if counts[key] == 1}
-    new = {
-        (parts(key.on), parts(key.identity)[0])
-        for key in once
-        if key.kind == "column" and _start(question.live.get(key, ""), question.live)
-    }
-    return (
-        change is not None
-        and change.verb in _SET_COLUMNS
-        and private(change.table, change.writes, new)
-        and not watched(question, change.table)
-        and all(_leaves_it(other, change) for other in question.between(0, statement.index - 1))
-    )
-
-
-def start_values(statements: Sequence[Statement], facts: Facts) -> dict[int, Mapping[str, str]]:
-    """By statement what the columns that it sets hold until they are set, as SQL: NULL, mostly.
-
-    Left out are those with other values from row to row, and those of which nothing is known.
-    """
-    found: dict[int, Mapping[str, str]] = {}
-    for statement in statements:
-        change = statement.change
-        if change is not None and change.verb in _SET_COLUMNS:
-            known = {
-                parts(key.identity)[0]: _start(text, facts)
-                for key, text in sorted(facts.items(), reverse=True)
-                if key.kind == "column" and same_table(change.table, parts(key.on))
-            }
-            found[statement.index] = {c: known[c] for c in change.writes if known.get(c)}
-    return found
-
-
-def _start(column: str, facts: Facts) -> str:
-    """What a column of this definition holds from the start, '' where that is not one value."""
-    domains = (key.identity for key, text in facts.items() if _DOMAIN.match(text))
-    if any(map(column.startswith, domains)):
-        return ""  # which may have a default of its own
-    if constant := _CONSTANT.fullmatch(column):
-        return constant["value"]
-    return "" if not column or _COMPUTED.search(column) else "NULL"
-
-
-def _leaves_it(other: Statement, change: RowChange) -> bool:
-    """Whether another statement gives no values to the columns that `change` sets."""
-    if not any(same_table(change.table, parts(name)) for name in other.writes):
-        return other.reach_known
-    sets = other.change.writes if other.change and other.change.verb in _SET_COLUMNS else ()
-    return bool(sets) and change.writes.isdisjoint(sets)
 
 
 # --- which statements do not matter ----------------------------------------------
@@ -275,11 +187,8 @@ def _is_private(question: Question, statement: Statement) -> bool:
     change = statement.change
     if change is None or change.verb is not Verb.UPDATE:
         return False
-    unseen = {
-        (parts(key.on), parts(key.identity)[0]) for key in made(question) if key.kind == "column"
-    }
     same = change.own_reads.isdisjoint({*change.writes, "*"}) and not change.fleeting
-    return same and private(change.table, change.writes, unseen)
+    return same and private(change.table, change.writes, columns_made(question))
 
 
 def _is_watched(question: Question, change: RowChange) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.attempt_window import brought, written_by
+from sidecar.harmless import disturbs, private
 from sidecar.model import (
     Change,
     Effect,
@@ -69,9 +70,8 @@ class Question:
 
 def did_not_run(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Why it is certain that the statement did not run, or ''."""
-    return _catalog_row_is_older(question, statement, rows) or _rows_are_older(
-        question, statement, rows
-    )
+    proofs = (_catalog_row_is_older, _rows_are_older, _rows_are_left)
+    return next((says for proof in proofs if (says := proof(question, statement, rows))), "")
 
 
 def ran(question: Question, statement: Statement, rows: RowEvidence) -> str:
@@ -125,7 +125,35 @@ def _rows_are_older(question: Question, statement: Statement, rows: RowEvidence)
 
 def _all_older(change: RowChange, seen: Seen) -> bool:
     picks = change.verb in {Verb.UPDATE, Verb.DELETE} and not change.fleeting
-    return picks and change.steady and seen.stirred == 0
+    return picks and change.steady and (seen.stirred, seen.new) == (0, 0)
+
+
+def _rows_are_left(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """It would have rewritten rows that still are as one transaction wrote all rows before it.
+
+    Which rows it picks is the script's own doing: it looks at columns that nobody else has
+    ever seen. What may leave some of the rows it picks as they were must not be that one itself.
+    """
+    seen, change = rows.seen.get(statement.index), statement.change
+    if not (seen and change and seen.left) or change.fleeting or change.reads:
+        return ""
+    if watched(question, change.table) or not private(
+        change.table, change.picked_by | change.own_reads | change.writes, columns_made(question)
+    ):
+        return ""
+    after = question.between(statement.index, question.candidates[-1])
+    if change.settled:
+        alone = all(s.change is not None and not disturbs(s.change, change) for s in after)
+    else:
+        single = all(s.control is None for s in question.script.statements)
+        alone = bool(seen.spared) and single and not any(_may_write(s, change) for s in after)
+    says = f"it did not run: {seen.left} rows that it would change are as one before it left them"
+    return says if alone else ""
+
+
+def _may_write(other: Statement, change: RowChange) -> bool:
+    named = any(same_table(change.table, parts(name)) for name in other.writes)
+    return named or (other.nature is Nature.DATA and not other.reach_known)
 
 
 def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidence) -> str:
@@ -235,6 +263,11 @@ def is_made(question: Question, table: Table) -> bool:
     """Whether this migration made the table, before the open statements."""
     tables = (parts(key.identity) for key in made(question) if key.kind == "table")
     return any(same_table(table, one) for one in tables)
+
+
+def columns_made(question: Question) -> set[tuple[Table, str]]:
+    """The columns that this migration brought into being before the open statements."""
+    return {(parts(k.on), parts(k.identity)[0]) for k in made(question) if k.kind == "column"}
 
 
 def made(question: Question) -> set[FactKey]:

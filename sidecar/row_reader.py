@@ -13,14 +13,7 @@ from typing import Any
 
 from sidecar.db import Session, identifier
 from sidecar.errors import DatabaseError
-from sidecar.model import (
-    COLUMNS,
-    RowChange,
-    Seen,
-    Statement,
-    Verb,
-    Window,
-)
+from sidecar.model import COLUMNS, RowChange, Seen, Statement, Verb, Window
 from sidecar.queries import SET_SEARCH_PATH
 from sidecar.sql_text import plain
 from sidecar.table_names import meet
@@ -42,11 +35,12 @@ def seen(
 
     Without a window only what needs no transaction ids is counted. `keys` are the unique
     columns by which the rows of an INSERT are looked up, `starts` what columns held before they
-    were set. Once an INSERT is seen to have run,
-    the window for the further INSERTs into its table opens after it.
+    were set. Once an INSERT is seen to have run, the window for the further INSERTs into its
+    table opens after it.
     """
     found: dict[int, Seen] = {}
     windows: dict[tuple[str, ...], Window] = {}
+    writers: dict[tuple[str, ...], int] = {}
     with session.undone():
         session.execute(_TIME_LIMIT)
         session.query(SET_SEARCH_PATH, (search_path,))
@@ -54,7 +48,11 @@ def seen(
             mine = windows.get(statement.writes, window)
             one = _seen(session, statement, mine, keys.get(statement.index, ()))
             filled = _filled(session, statement.change, starts.get(statement.index, {}))
-            found[statement.index] = replace(one, filled=filled)
+            writer = writers.get(statement.writes)
+            left, spared = _left_by(session, statement.change, window, writer)
+            found[statement.index] = replace(one, filled=filled, left=left, spared=spared)
+            if one.writers == 1 and (writer := _sole_writer(session, statement.change, window)):
+                writers[statement.writes] = writer
             if mine and one.matched is not None and _keeps_what_it_gave(statement, statements):
                 windows[statement.writes] = replace(mine, oldest=one.matched - 1)
     return found
@@ -89,7 +87,7 @@ def _seen(
     fresh = _written(session, statement.writes, window, window.oldest) if known and window else None
     if change is None or not change.rows:
         return Seen(fresh=fresh)
-    stirred, overtaken = _moved(session, change, window)
+    stirred, moved = _moved(session, change, window)
     if change.verb is Verb.INSERT:
         picked, pending, same, older = _given(session, change, key, window)
         return Seen(
@@ -99,7 +97,7 @@ def _seen(
             older,
             fresh=fresh,
             stirred=stirred,
-            overtaken=overtaken,
+            overtaken=moved,
             matched=_matched(session, change, window),
         )
     picked, pending, older, writers, new, newest = _picked(session, change, window)
@@ -110,13 +108,10 @@ def _seen(
         older,
         writers,
         fresh,
-        stirred=_sum(stirred, new),
-        overtaken=_sum(overtaken, newest),
+        stirred=stirred,
+        new=new,
+        overtaken=None if moved is None or newest is None else moved + newest,
     )
-
-
-def _sum(some: int | None, more: int | None) -> int | None:
-    return None if some is None or more is None else some + more
 
 
 def _moved(
@@ -151,7 +146,7 @@ def _written(session: Session, tables: Collection[str], window: Window, oldest: 
 
 
 def _picked(session: Session, change: RowChange, window: Window | None) -> tuple[int | None, ...]:
-    """picked, pending, older, writers of `Seen`; pending rows of `stirred` and of `overtaken`."""
+    """picked, pending, older, writers, new of `Seen`; the pending rows of `overtaken`."""
     counts = ["count(*)"]
     if window:
         age = _age(change.row, window)
@@ -170,6 +165,34 @@ def _picked(session: Session, change: RowChange, window: Window | None) -> tuple
     row = _one_row(session, change.rows.replace(COLUMNS, ", ".join(counts), 1))
     pending, new, newest = (*(row or ()), None, None, None)[:3]
     return picked, pending, older, writers, new, newest
+
+
+def _sole_writer(session: Session, change: RowChange | None, window: Window | None) -> int | None:
+    """The age of the transaction in the window that wrote all of several rows it picks."""
+    if change is None or window is None or change.verb is not Verb.UPDATE:
+        return None
+    sole = f"count(*) > 1 AND count(DISTINCT {change.row}.xmin::text) = 1"
+    age = f"CASE WHEN {sole} THEN max({_age(change.row, window)}) END"
+    row = _one_row(session, change.rows.replace(COLUMNS, age, 1))
+    return row[0] if row else None
+
+
+def _left_by(
+    session: Session, change: RowChange | None, window: Window | None, writer: int | None
+) -> tuple[int | None, int | None]:
+    """left and spared of `Seen`."""
+    if change is None or window is None or writer is None or not change.row:
+        return None, None
+    its = f"{_age(change.row, window)} = {writer}"
+    counts = f"count(*) FILTER (WHERE {its} AND ({change.differs or 'true'})), "
+    counts += f"count(*) FILTER (WHERE {its})"
+    picked = _one_row(session, change.rows.replace(COLUMNS, counts, 1))
+    table = identifier(*change.table)
+    every = _one_row(
+        session,
+        f"SELECT count(*) FROM {table} AS t WHERE {_age('t', window)} = {writer}",  # noqa: S608
+    )
+    return (picked[0], every[0] - picked[1]) if picked and every else (None, None)
 
 
 def _filled(session: Session, change: RowChange | None, starts: Mapping[str, str]) -> int | None:

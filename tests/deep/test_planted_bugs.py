@@ -17,7 +17,9 @@ from sidecar import (
     evidence,
     examine,
     harmless,
+    id_reader,
     mark,
+    new_columns,
     outcomes,
     plan,
     row_evidence,
@@ -175,16 +177,25 @@ def _finds_rows_its_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(row_proofs, "_rows_are_its_own", lambda *_: "a bug")
 
 
+def _finds_rows_left(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(row_proofs, "_rows_are_left", lambda *_: "a bug")
+
+
+def _calls_a_busy_server_quiet(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(id_reader, "nothing_committed", lambda *_, **__: True)
+
+
 def _finds_columns_filled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(row_evidence, "_is_filled", lambda *_: "a bug")
+    patch.setattr(row_evidence, "is_set", lambda *_: "a bug")
 
 
 def _finds_columns_empty(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(row_evidence, "_is_empty", lambda *_: "a bug")
+    patch.setattr(row_evidence, "is_unset", lambda *_: "a bug")
 
 
 def _takes_all_columns_for_new(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(row_evidence, "private", lambda *_: True)
+    for module in (row_evidence, row_proofs, new_columns):
+        patch.setattr(module, "private", lambda *_: True)
 
 
 def _forgets_the_application(patch: pytest.MonkeyPatch) -> None:
@@ -305,6 +316,8 @@ BUGS = (
         REFUSED,
         "post",
     ),
+    Planted(_finds_rows_left, World((ONE_MORE,), reach=1), REFUSED, "post"),
+    Planted(_calls_a_busy_server_quiet, World((ONE_MORE,), reach=1), REFUSED, "post"),
     Planted(
         _finds_columns_filled,
         World((NEW_COLUMN, _FILL), reach=1, rivals=(Rival(1, _TOUCH),)),
@@ -337,7 +350,7 @@ BUGS = (
     ),
     Planted(
         _sees_no_trigger,
-        World((_NOBODY,), past=Past(extra=Extra.SWALLOWS_ROWS)),
+        World((_NOBODY,), past=Past(extra=Extra.SWALLOWS_ROWS), rivals=(Rival(0, _TOUCH),)),
         REFUSED,
         "UPDATE of users",
     ),

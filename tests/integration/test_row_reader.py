@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -332,6 +333,39 @@ def test_rows_that_would_become_others(attempt: Attempt, case: str) -> None:
     sql, pending = PENDING[case]
     attempt.do(TABLE, OLD_ROWS, ODD)
     assert attempt.seen(sql, None).pending == pending
+
+
+# --- what a statement before it left ---------------------------------------------
+
+ALL, SOME = "UPDATE t SET a = 5", "UPDATE t SET s = 'q' WHERE id < 3"
+
+
+@pytest.mark.parametrize(
+    ("ran", "expected"),
+    [
+        ((), (None, None)),
+        ((ALL,), (2, 1)),
+        ((ALL, SOME), (None, None)),
+        ((ALL, "UPDATE t SET s = 'q' WHERE id = 1"), (None, None)),
+        (("UPDATE t SET a = 5 WHERE id > 1",), (None, None)),
+        ((ALL + "; " + SOME,), (0, 1)),
+    ],
+    ids=["neither", "the first", "both", "another", "in part", "at once"],
+)
+def test_rows_are_seen_as_the_statement_before_left_them(
+    attempt: Attempt, ran: tuple[str, ...], expected: tuple[int | None, int | None]
+) -> None:
+    """One transaction wrote all rows that the first picks; the second would write some of them."""
+    attempt.do(TABLE, OLD_ROWS)
+    attempt.begin()
+    attempt.do(*ran)
+    script = script_of(ALL, SOME)
+    none: dict[int, Any] = {1: {}, 2: {}}
+    found = seen(
+        attempt.session(), script.statements, attempt.window(), keys={}, starts=none,
+        search_path="public",
+    )  # fmt: skip
+    assert (found[2].left, found[2].spared) == expected
 
 
 # --- inserts ---------------------------------------------------------------------

@@ -60,9 +60,10 @@ LAYERS = {
     "harmless": "model table_names",
     "attempt_window": "model",
     "live_tables": "model table_names",
-    "row_proofs": "attempt_window model table_names",
+    "row_proofs": "attempt_window harmless model table_names",
+    "new_columns": "attempt_window harmless model row_proofs table_names",
     "row_evidence": (
-        "attempt_window evidence harmless live_tables model row_proofs sql_text table_names"
+        "evidence harmless live_tables model new_columns row_proofs sql_text table_names"
     ),
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
@@ -117,9 +118,9 @@ LAYERS = {
     "id_reader": "db model",
     "row_reader": "db errors model queries sql_text table_names",
     "examine": (
-        "attempt_window db diagnose errors history id_reader live_tables mark model own_functions"
-        " plan queries replay row_evidence row_proofs row_reader script shadow snapshot table_names"
-        " undo"
+        "attempt_window db diagnose errors history id_reader live_tables mark model new_columns"
+        " own_functions plan queries replay row_evidence row_proofs row_reader script shadow"
+        " snapshot table_names undo"
     ),
     "app": (
         "config diagnose errors examine execute history lock model opening outcomes plan rights"
@@ -139,7 +140,8 @@ PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
     " statement_reach statement_kinds names_read row_conditions row_queries row_changes"
     " anonymous_blocks own_functions script"
-    " evidence table_names harmless attempt_window live_tables row_proofs row_evidence"
+    " evidence table_names harmless attempt_window live_tables row_proofs new_columns"
+    " row_evidence"
     " diagnose sql_text quarantine undo"
     " remains mark steps obstacles refusal plan verify causes offending"
     " report text pages plan_sql queries parsers containers compose postgres_container"

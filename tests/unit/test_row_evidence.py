@@ -8,7 +8,8 @@ import pytest
 
 from sidecar.attempt_window import FAR
 from sidecar.model import Effect, FactKey, Facts, Nature, Seen, Window
-from sidecar.row_evidence import insert_keys, narrow, start_values
+from sidecar.new_columns import start_values
+from sidecar.row_evidence import insert_keys, narrow
 from sidecar.row_proofs import Question, RowEvidence
 from tests.unit.builders import Made, replay, script_of, state_after, table
 
@@ -554,6 +555,74 @@ def test_a_new_column_may_have_been_emptied_again() -> None:
     one = replace(UNSET, older=0, writers=1)
     for seen in (UNSET, one):
         assert left(asked, seen, replace(seen, older=0, writers=2)) == (2, 3, 4)
+
+
+ONE_WRITER = replace(UNSET, older=0, writers=1, stirred=0)
+FROM_ELSEWHERE = {
+    "a value": ("integer", "(SELECT u.a FROM u WHERE u.id = t.id)", True),
+    "an expression": ("integer", "(SELECT u.a + t.a FROM u WHERE u.id = t.id)", True),
+    "a sum": ("integer", "(SELECT sum(u.a) FROM u WHERE u.id = t.id)", True),
+    "with a default": ("integer DEFAULT 0", "(SELECT u.a FROM u WHERE u.id = t.id)", False),
+    "a number made NULL": ("integer", "(SELECT nullif(count(*), 2) FROM u)", False),
+    "for want of it": ("integer", "CASE WHEN (SELECT u.a FROM u) IS NULL THEN 1 END", False),
+    "without another": (
+        "integer", "(SELECT u.a FROM u WHERE NOT EXISTS (SELECT FROM u AS v WHERE v.a > u.a))",
+        False,
+    ),
+    "of groups": ("integer", "(SELECT max(u.a) FROM u GROUP BY u.b HAVING count(*) < 2)", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FROM_ELSEWHERE)
+def test_a_new_column_that_rows_elsewhere_would_have_filled_was_not(case: str) -> None:
+    """They are as old as the attempt; that more of them have gone since would not explain it."""
+    column, value, known = FROM_ELSEWHERE[case]
+    before = question((ADD, {COLUMN: column}), "UPDATE t SET a = 1", f"UPDATE t SET c = {value}")
+    asked = replace(before, candidates=(2, 3))
+    assert left(asked, ONE_WRITER) == ((2,) if known else (2, 3))
+    assert left(asked, replace(ONE_WRITER, stirred=1)) == (2, 3)
+
+
+def test_rows_that_went_do_not_empty_a_column() -> None:
+    """What a DELETE leaves of them is as it was."""
+    drop = "DELETE FROM t WHERE c IS NULL"
+    asked = question((ADD, {COLUMN: "integer"}), "UPDATE t SET a = 1", FILL_NEW, drop, low=2)
+    gone = Seen(picked=4, pending=4, older=0, writers=1, fresh=4)
+    assert left(asked, replace(UNSET, older=0, writers=1), gone) == (2,)
+
+
+LEFT = Seen(picked=2, pending=2, older=0, fresh=4, overtaken=2, left=2, spared=2)
+AS_LEFT: dict[str, tuple[tuple[str, ...], Seen, bool]] = {
+    "rows to be removed": (("DELETE FROM t WHERE c IS NULL",), LEFT, True),
+    "rows to be counted on": (("UPDATE t SET c = c + 9 WHERE c < 0",), LEFT, True),
+    "all of them counted on": (
+        ("UPDATE t SET c = c + 9 WHERE c < 0",), replace(LEFT, spared=0), False,
+    ),
+    "none left": (("DELETE FROM t WHERE c IS NULL",), replace(LEFT, left=0), False),
+    "by an old column": (("DELETE FROM t WHERE a IS NULL",), LEFT, False),
+    "by both": (("DELETE FROM t WHERE c = a",), LEFT, False),
+    "by the clock": (("DELETE FROM t WHERE c < extract(epoch FROM now())",), LEFT, False),
+    "by other rows": (("DELETE FROM t WHERE c IN (SELECT u.id FROM u)",), LEFT, False),
+    "emptied afterwards": (
+        ("DELETE FROM t WHERE c IS NULL", "UPDATE t SET c = NULL WHERE a = 1"), LEFT, False,
+    ),
+    "written afterwards": (
+        ("UPDATE t SET c = c + 9 WHERE c < 0", "UPDATE t SET a = 1"), LEFT, False,
+    ),
+    "in one block with the one before": (
+        ("UPDATE t SET c = c + 9 WHERE c < 0", "BEGIN", "SELECT 1", "COMMIT"), LEFT, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AS_LEFT)
+def test_rows_as_the_statement_before_left_them_were_not_touched_since(case: str) -> None:
+    """The one before wrote all of them at once; nobody else knows the column they are chosen by."""
+    sqls, seen, known = AS_LEFT[case]
+    asked = question((ADD, {COLUMN: "integer"}), *sqls, low=1)
+    others = [Seen(picked=4, pending=4, older=0, fresh=4)] * (len(sqls) - 1)
+    remain = narrow(asked, RowEvidence(SHARP, "", dict(enumerate([seen, *others], start=2))))[0]
+    assert (remain == (1,)) == known
 
 
 STARTS = {

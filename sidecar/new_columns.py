@@ -1,0 +1,119 @@
+"""What columns that the migration itself made show of the statements that fill them. Pure.
+
+Nobody but the script has ever set them. Until it does, each of their rows holds the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sidecar.attempt_window import brought
+from sidecar.harmless import private
+from sidecar.model import Facts, RowChange, Seen, Statement, Verb
+from sidecar.row_proofs import Question, RowEvidence, watched
+from sidecar.table_names import meet, parts, same_table
+
+_SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
+_DOMAIN = re.compile(r"DOMAIN .* DEFAULT ")
+_COMPUTED = re.compile(r" (DEFAULT|GENERATED) ")
+_CONSTANT = re.compile(
+    r"[^']* DEFAULT (?P<value>true|false|-?\d+(\.\d+)?"
+    r"|('([^']|'')*'|ARRAY\[\])(::[\w. \"]+(\(\d+(,\d+)?\))?(\[\])?)?)$"
+)
+"""A column's definition in facts that ends with a default which is the same for each row."""
+
+
+def is_set(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Why it is certain that the statement ran, or ''."""
+    seen = rows.seen.get(statement.index)
+    if seen and seen.filled and _alone_fills(question, statement):
+        return "it ran: new columns, which nothing else fills, have values"
+    return ""
+
+
+def is_unset(question: Question, statement: Statement, rows: RowEvidence) -> str:
+    """Why it is certain that the statement did not run, or ''.
+
+    Where another statement of the script wrote its rows before, hardly one is older.
+    """
+    seen, change = rows.seen.get(statement.index), statement.change
+    if seen is None or change is None or change.fleeting:
+        return ""
+    if change.reads and not _was_there_to_read(statement, change, seen, question.live):
+        return ""
+    earlier = any(
+        meet(s.writes, statement.writes) for s in question.between(0, statement.index - 1)
+    )
+    once = earlier and seen.writers == 1 and (seen.picked or 0) > 1
+    told = once or (rows.window is not None and bool(seen.older))
+    later = question.between(statement.index, question.candidates[-1])
+    unset = seen.filled == 0 and all(_leaves_it(other, change) for other in later)
+    if told and seen.pending and unset and _alone_fills(question, statement):
+        return "it did not run: new columns, which it would fill, have no values"
+    return ""
+
+
+def _was_there_to_read(statement: Statement, change: RowChange, seen: Seen, live: Facts) -> bool:
+    """Whether what it would set now, from rows elsewhere, it would have set at any time."""
+    starts = start_values([statement], live).get(statement.index, {})
+    null = starts.keys() == change.writes and set(starts.values()) == {"NULL"}
+    return null and change.steady and change.firm and seen.stirred == 0
+
+
+def _alone_fills(question: Question, statement: Statement) -> bool:
+    """Whether it sets only columns whose rows were all alike until then, made by this migration."""
+    change, effects = statement.change, question.effects[: question.candidates[-1]]
+    counts = Counter(c.key for effect in effects for c in effect)
+    once = {key for effect in effects for key in brought(effect) if counts[key] == 1}
+    new = {
+        (parts(key.on), parts(key.identity)[0])
+        for key in once
+        if key.kind == "column" and _start(question.live.get(key, ""), question.live)
+    }
+    return (
+        change is not None
+        and change.verb in _SET_COLUMNS
+        and private(change.table, change.writes, new)
+        and not watched(question, change.table)
+        and all(_leaves_it(other, change) for other in question.between(0, statement.index - 1))
+    )
+
+
+def start_values(statements: Sequence[Statement], facts: Facts) -> dict[int, Mapping[str, str]]:
+    """By statement what the columns that it sets hold until they are set, as SQL: NULL, mostly.
+
+    Left out are those with other values from row to row, and those of which nothing is known.
+    """
+    found: dict[int, Mapping[str, str]] = {}
+    for statement in statements:
+        change = statement.change
+        if change is not None and change.verb in _SET_COLUMNS:
+            known = {
+                parts(key.identity)[0]: _start(text, facts)
+                for key, text in sorted(facts.items(), reverse=True)
+                if key.kind == "column" and same_table(change.table, parts(key.on))
+            }
+            found[statement.index] = {c: known[c] for c in change.writes if known.get(c)}
+    return found
+
+
+def _start(column: str, facts: Facts) -> str:
+    """What a column of this definition holds from the start, '' where that is not one value."""
+    domains = (key.identity for key, text in facts.items() if _DOMAIN.match(text))
+    if any(map(column.startswith, domains)):
+        return ""  # which may have a default of its own
+    if constant := _CONSTANT.fullmatch(column):
+        return constant["value"]
+    return "" if not column or _COMPUTED.search(column) else "NULL"
+
+
+def _leaves_it(other: Statement, change: RowChange) -> bool:
+    """Whether another statement gives no values to the columns that `change` sets."""
+    if not any(same_table(change.table, parts(name)) for name in other.writes):
+        return other.reach_known
+    if other.change and other.change.verb is Verb.DELETE:
+        return not other.change.spreads
+    sets = other.change.writes if other.change and other.change.verb in _SET_COLUMNS else ()
+    return bool(sets) and change.writes.isdisjoint(sets)
