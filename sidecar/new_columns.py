@@ -9,10 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sidecar.attempt_window import brought
 from sidecar.harmless import private
 from sidecar.model import Facts, RowChange, Seen, Statement, Verb
-from sidecar.row_proofs import Question, RowEvidence, watched
+from sidecar.row_proofs import Question, RowEvidence, brought_by, watched
 from sidecar.table_names import meet, parts, same_table
 
 _SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
@@ -64,13 +63,15 @@ def _was_there_to_read(statement: Statement, change: RowChange, seen: Seen, live
 
 def _alone_fills(question: Question, statement: Statement) -> bool:
     """Whether it sets only columns whose rows were all alike until then, made by this migration."""
-    change, effects = statement.change, question.effects[: question.candidates[-1]]
-    counts = Counter(c.key for effect in effects for c in effect)
-    once = {key for effect in effects for key in brought(effect) if counts[key] == 1}
+    change, possible = statement.change, question.between(0, question.candidates[-1])
+    counts = Counter(c.key for effect in question.effects[: len(possible)] for c in effect)
+    brought = {key for one in possible for key in brought_by(question, one)}
     new = {
         (parts(key.on), parts(key.identity)[0])
-        for key in once
-        if key.kind == "column" and _start(question.live.get(key, ""), question.live)
+        for key in brought
+        if counts[key] == 1
+        and key.kind == "column"
+        and _start(question.live.get(key, ""), question.live)
     }
     return (
         change is not None

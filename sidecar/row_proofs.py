@@ -31,6 +31,7 @@ from sidecar.table_names import meet, parts, same_table
 
 _HIDES = frozenset({"trigger", "rule"})
 """Kinds of facts that make a change of rows do more than its statement says."""
+_MOVES = re.compile(r"RENAME|SET\s+SCHEMA", re.IGNORECASE)
 _MAY_SKIP = re.compile(" (BEFORE|INSTEAD) ")
 _COMPUTED = re.compile(r" (DEFAULT|GENERATED) .*\(")
 _RELATIONS = frozenset({"table", "view", "materialized view"})
@@ -272,6 +273,14 @@ def columns_made(question: Question) -> set[tuple[Table, str]]:
 
 def made(question: Question) -> set[FactKey]:
     """The facts that this migration brought into being before the open statements."""
-    effects = question.effects[: question.candidates[0]]
-    keys = {key for effect in effects for key in brought(effect)}
+    before = question.between(0, question.candidates[0])
+    keys = {key for statement in before for key in brought_by(question, statement)}
     return {key for key in keys if key not in question.base and key in question.live}
+
+
+def brought_by(question: Question, statement: Statement) -> frozenset[FactKey]:
+    """What `attempt_window.brought` says; what an ALTER TABLE drops may go beside what it adds."""
+    effect = question.effects[statement.index - 1]
+    if statement.kind == "ALTER TABLE" and not _MOVES.search(statement.sql):
+        return frozenset(change.key for change in effect if change.before is None)
+    return brought(effect)

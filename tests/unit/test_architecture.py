@@ -61,7 +61,7 @@ LAYERS = {
     "attempt_window": "model",
     "live_tables": "model table_names",
     "row_proofs": "attempt_window harmless model table_names",
-    "new_columns": "attempt_window harmless model row_proofs table_names",
+    "new_columns": "harmless model row_proofs table_names",
     "row_evidence": (
         "evidence harmless live_tables model new_columns row_proofs sql_text table_names"
     ),

@@ -625,6 +625,25 @@ def test_rows_as_the_statement_before_left_them_were_not_touched_since(case: str
     assert (remain == (1,)) == known
 
 
+@pytest.mark.parametrize(
+    ("sql", "known"),
+    [
+        ("ALTER TABLE t DROP COLUMN id, ADD COLUMN c INTEGER", True),
+        ("ALTER TABLE t RENAME COLUMN id TO c", False),
+        ("DO $$ BEGIN ALTER TABLE t RENAME COLUMN id TO c; END $$", False),
+    ],
+)
+def test_a_column_that_comes_with_another_gone_is_new_unless_it_is_renamed(
+    sql: str, *, known: bool
+) -> None:
+    """Facts of a rename look alike; only the statement tells."""
+    swapped = {FactKey("column", "id", "public.t"): None, COLUMN: "integer"}
+    asked = question((sql, swapped), "UPDATE t SET c = 1", low=1)
+    assert left(asked, Seen(picked=4, pending=4, overtaken=4, filled=4)) == (
+        (2,) if known else (1, 2)
+    )
+
+
 STARTS = {
     "integer": "NULL",
     "text NOT NULL": "NULL",
