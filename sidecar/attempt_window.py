@@ -40,9 +40,16 @@ def window(
         return problem
     before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
     limit = min(before, default=FAR) if row.logs else FAR  # older is what an earlier attempt made
+    others = {r.id for r in rows if r.migration_name != row.migration_name}
+    last = min(
+        (age for one, age in marks.ledger.items() if one in others and age > mine), default=FAR
+    )
     past, open_ = effects[: candidates[0]], effects[candidates[0] : candidates[-1]]
     later = {change.key for effect in open_ for change in effect}
     dates = {key: age for key, age in marks.facts.items() if key not in later and age < limit}
+    written = {key for effect in past for key in written_by(effect)} - later
+    if row.logs and any(marks.facts.get(key, 0) >= last for key in written):
+        return "objects that it made are older than the migration before it"
     ages = [[dates[key] for key in written_by(effect) if key in dates] for effect in past if effect]
     opening = next((max(some) for some in reversed(ages) if some), None)
     sharp = not marks.wrapped and (not ages or bool(ages[-1]))
@@ -96,4 +103,7 @@ def _no_use(row: LedgerRow, rows: Sequence[LedgerRow], marks: Marks, mine: int) 
         return "the ledger was restored: its rows are of one transaction"
     if marks.key is not None and marks.key <= mine:
         return "the ledger was restored: its key is younger than its rows"
+    ran = {marks.ledger[r.id] for r in rows if r.applied_steps_count and r.id in marks.ledger}
+    if marks.history is not None and len(ran) > 1 and marks.history > max(ran):
+        return "the ledger was written after all that it tells of"
     return ""

@@ -231,14 +231,26 @@ def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
         found.append(said)
     if said and said.against and _has_data(case.script.statements):
         return undetermined(case.row, said.says, tuple(found), matches)
-    return _among(case, evidence.by_equivalence(left, case.script, case.replay.effects), found)
+    left = evidence.by_equivalence(
+        left, case.script, case.replay.effects, drifted=_has_drifted(case)
+    )
+    return _among(case, left, found)
+
+
+def _has_drifted(case: Case) -> bool:
+    """Whether the live database has anything else than history and script explain."""
+    touched = {change.key for effect in case.replay.effects for change in effect}
+    base, live = case.replay.base, case.live
+    return any(base.get(key) != live.get(key) for key in (base.keys() | live.keys()) - touched)
 
 
 def _among(case: Case, left: tuple[int, ...], found: list[Evidence]) -> Finding:
     """What remains after catalog and ledger is asked of the rows."""
     if len(left) > 1 and case.rows is not None:
         replayed = case.replay
-        question = Question(left, case.script, replayed.effects, replayed.base, case.live)
+        question = Question(
+            left, case.script, replayed.effects, replayed.base, case.live, _has_drifted(case)
+        )
         left, shown = narrow(question, case.rows)
         found.extend(shown)
     if len(left) == 1:

@@ -71,8 +71,11 @@ def object_existed(error: LoggedError | None) -> bool:
 
 
 def by_steps_count(row: LedgerRow, *, total: int) -> tuple[int, Evidence] | None:
-    """The engine counts 1 only after the whole script succeeded (apply_migrations.rs)."""
-    if row.applied_steps_count < 1:
+    """The engine counts 1 only after the whole script succeeded (apply_migrations.rs).
+
+    Any other number, and one beside an error, was not written by it.
+    """
+    if row.applied_steps_count != 1 or row.logs:
         return None
     says = f"applied_steps_count is {row.applied_steps_count}: the whole script completed"
     return total, Evidence("ledger", says)
@@ -108,14 +111,16 @@ def _cut_in_a_comment(script: Script) -> bool:
 
 
 def by_equivalence(
-    candidates: tuple[int, ...], script: Script, effects: tuple[Effect, ...]
+    candidates: tuple[int, ...], script: Script, effects: tuple[Effect, ...], *, drifted: bool
 ) -> tuple[int, ...]:
     """One of each run of candidates between which nothing can have happened.
 
     That is so where each statement between them either cannot leave a trace or is a catalog
     change which, in that state, changes no fact (CREATE TABLE IF NOT EXISTS of a table
     that is there). Of such a run the end of the script speaks, else the least: to repeat
-    what changes nothing is harmless.
+    what changes nothing is harmless. The end does not speak where a statement may do more than
+    it did on the shadow: in a database that has `drifted` from the history, and in a block,
+    which may ask for what no fact shows.
     """
     runs: list[list[int]] = []
     for k in candidates:
@@ -123,13 +128,22 @@ def by_equivalence(
             runs[-1].append(k)
         else:
             runs.append([k])
-    return tuple(_speaker(run, script) for run in runs)
+    return tuple(_speaker(run, script, drifted=drifted) for run in runs)
 
 
-def _speaker(run: list[int], script: Script) -> int:
+def _speaker(run: list[int], script: Script, *, drifted: bool) -> int:
     between = script.statements[run[0] : run[-1]]
-    unseen = any(s.nature is Nature.CATALOG and _UNSEEN.search(s.sql) for s in between)
+    unseen = any(may_do_more(s, drifted=drifted) or _is_unseen(s) for s in between)
     return run[-1] if run[-1] == len(script.statements) and not unseen else run[0]
+
+
+def _is_unseen(statement: Statement) -> bool:
+    return statement.nature is Nature.CATALOG and bool(_UNSEEN.search(statement.sql))
+
+
+def may_do_more(statement: Statement, *, drifted: bool) -> bool:
+    """Whether what changed nothing on the shadow may change something in the live database."""
+    return statement.nature is Nature.CATALOG and (drifted or statement.kind == "DO")
 
 
 def _nothing_between(low: int, high: int, script: Script, effects: tuple[Effect, ...]) -> bool:

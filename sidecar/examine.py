@@ -132,6 +132,8 @@ class Examiner:
         touched = {change.key for effect in effects[:last] for change in effect}
         session = self.live.session
         read = id_reader.marks(session, ledger, touched)
+        before = (case.replay.base.keys() & case.live.keys()) - touched
+        read = replace(read, history=id_reader.youngest(session, read, before))
         opened = attempt_window.window(row, ledger.rows, read, effects, candidates)
         why_not, known = (opened, None) if isinstance(opened, str) else ("", opened)
         data = [s for s in case.script.statements[first:last] if s.nature is Nature.DATA]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +134,15 @@ def read_ledger(session: Session, schema: str) -> Ledger:
                 f"GRANT SELECT, INSERT, UPDATE ON {table} TO <role>;",
             ),
         ) from exc
-    _refuse_nulls(rows, table)
+    _refuse_strange_rows(rows, table)
     return Ledger(schema=schema, rows=tuple(LedgerRow(*row) for row in rows))
 
 
-def _refuse_nulls(rows: Sequence[tuple[Any, ...]], table: str) -> None:
-    """Prisma, too, refuses rows without these values (sql_migration_persistence.rs)."""
+def _refuse_strange_rows(rows: Sequence[tuple[Any, ...]], table: str) -> None:
+    """Prisma, too, refuses rows without these values (sql_migration_persistence.rs).
+
+    Its key keeps ids apart; without the key a repair could write the wrong row.
+    """
     for row in rows:
         holes = [name for name, at in _NEVER_NULL.items() if row[at] is None]
         if holes:
@@ -149,6 +153,11 @@ def _refuse_nulls(rows: Sequence[tuple[Any, ...]], table: str) -> None:
                 f"{what}; nothing was changed",
                 next_steps=(f"Give that row its {holes[0]} (a number of steps is 0 or 1).",),
             )
+    if twice := [one for one, count in Counter(row[0] for row in rows).items() if count > 1]:
+        raise HaltError(
+            f"several rows of {table} have the id {twice[0]!r}; nothing was changed",
+            next_steps=("Give each row an id of its own (gen_random_uuid()) and a primary key.",),
+        )
 
 
 def list_folder(path: str) -> tuple[tuple[MigrationName, ...], tuple[str, ...]]:

@@ -26,6 +26,8 @@ SELECT next, (next & 4294967295)::text, pg_catalog.age((next & 4294967295)::text
 """
 """The next transaction id, its age, and whether ids have wrapped around."""
 
+_AGE = "SELECT pg_catalog.age(%s::xid)"
+
 _OTHERS = """
 SELECT EXISTS (SELECT FROM pg_catalog.generate_series(%s::bigint, %s::bigint) AS s(id)
                 WHERE id <> %s::bigint
@@ -50,7 +52,7 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
     columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
     with session.undone():
         counter, now, base = session.query(_NOW)[0]
-        rows = session.query(f"SELECT id, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
+        rows = session.query(f"SELECT id::text, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
         keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
         facts = session.query(_ages_of_facts(), columns)
     return Marks(
@@ -60,6 +62,23 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
         facts={FactKey(kind, identity, on): age - base for kind, identity, on, age in facts},
         counter=counter,
     )
+
+
+def youngest(session: Session, read: Marks, keys: Collection[FactKey]) -> int | None:
+    """The age of the youngest of these objects, as in `read`; columns only if no other is young.
+
+    Young is what is not older than all rows of the ledger.
+    """
+    found: list[int] = []
+    for kinds in ({"table", "type"}, {"column"}):
+        wanted = [key for key in keys if key.kind in kinds]
+        columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
+        with session.undone():
+            base = session.query(_AGE, (read.now,))[0][0]
+            found += [row[-1] - base for row in session.query(_ages_of_facts(), columns)]
+        if found and min(found) < max(read.ledger.values()):
+            break
+    return min(found, default=None)
 
 
 def counter(session: Session) -> int:

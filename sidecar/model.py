@@ -299,7 +299,8 @@ class Marks:
 
     `ledger` has those of the ledger's rows by id, `key` that of its primary key (None where it
     has none), `facts` those of the catalog rows behind facts, where they could be found.
-    `now` is the transaction id that comes next, `counter` the same in 64 bits.
+    `now` is the transaction id that comes next, `counter` the same in 64 bits. `history` is the
+    age of the youngest object of the migrations before, None where none could be dated.
     """
 
     now: str
@@ -307,6 +308,7 @@ class Marks:
     key: int | None
     facts: Mapping[FactKey, int]
     counter: int
+    history: int | None = None
 
     @property
     def wrapped(self) -> bool:
@@ -541,6 +543,10 @@ class Plan:
     expected: Mapping[FactKey, str | None] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     reach_known: bool = True
+    effects: tuple[Effect, ...] = ()
+    """What the shadow shows of each of the user's statements that are run."""
+    known: frozenset[FactKey] = frozenset()
+    """All facts that the shadow had at any moment: the rest only the live database has."""
 
     @property
     def steps(self) -> tuple[Step, ...]:

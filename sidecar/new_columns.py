@@ -10,11 +10,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sidecar.harmless import private
-from sidecar.model import Facts, RowChange, Seen, Statement, Verb
-from sidecar.row_proofs import Question, RowEvidence, brought_by, watched
-from sidecar.table_names import meet, parts, same_table
+from sidecar.model import Facts, RowChange, Seen, Statement
+from sidecar.row_proofs import (
+    SET_COLUMNS,
+    Question,
+    RowEvidence,
+    brought_by,
+    leaves,
+    watched,
+    wrote_itself,
+)
+from sidecar.table_names import parts, same_table
 
-_SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
 _DOMAIN = re.compile(r"DOMAIN .* DEFAULT ")
 _COMPUTED = re.compile(r" (DEFAULT|GENERATED) ")
 _CONSTANT = re.compile(
@@ -27,7 +34,7 @@ _CONSTANT = re.compile(
 def is_set(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Why it is certain that the statement ran, or ''."""
     seen = rows.seen.get(statement.index)
-    if seen and seen.filled and _alone_fills(question, statement):
+    if seen and seen.filled and not seen.older and _alone_fills(question, statement):
         return "it ran: new columns, which nothing else fills, have values"
     return ""
 
@@ -35,20 +42,18 @@ def is_set(question: Question, statement: Statement, rows: RowEvidence) -> str:
 def is_unset(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """Why it is certain that the statement did not run, or ''.
 
-    Where another statement of the script wrote its rows before, hardly one is older.
+    Where another statement of the script wrote its rows before, hardly one is older; then they
+    are as that one left them.
     """
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None or change.fleeting:
         return ""
     if change.reads and not _was_there_to_read(statement, change, seen, question.live):
         return ""
-    earlier = any(
-        meet(s.writes, statement.writes) for s in question.between(0, statement.index - 1)
-    )
-    once = earlier and seen.writers == 1 and (seen.picked or 0) > 1
-    told = once or (rows.window is not None and bool(seen.older))
+    left = bool(seen.left) and wrote_itself(question, change, rows)
+    told = left or (rows.window is not None and bool(seen.older))
     later = question.between(statement.index, question.candidates[-1])
-    unset = seen.filled == 0 and all(_leaves_it(other, change) for other in later)
+    unset = seen.filled == 0 and all(leaves(other, change.table, change.writes) for other in later)
     if told and seen.pending and unset and _alone_fills(question, statement):
         return "it did not run: new columns, which it would fill, have no values"
     return ""
@@ -75,10 +80,13 @@ def _alone_fills(question: Question, statement: Statement) -> bool:
     }
     return (
         change is not None
-        and change.verb in _SET_COLUMNS
+        and change.verb in SET_COLUMNS
         and private(change.table, change.writes, new)
         and not watched(question, change.table)
-        and all(_leaves_it(other, change) for other in question.between(0, statement.index - 1))
+        and all(
+            leaves(other, change.table, change.writes)
+            for other in question.between(0, statement.index - 1)
+        )
     )
 
 
@@ -90,7 +98,7 @@ def start_values(statements: Sequence[Statement], facts: Facts) -> dict[int, Map
     found: dict[int, Mapping[str, str]] = {}
     for statement in statements:
         change = statement.change
-        if change is not None and change.verb in _SET_COLUMNS:
+        if change is not None and change.verb in SET_COLUMNS:
             known = {
                 parts(key.identity)[0]: _start(text, facts)
                 for key, text in sorted(facts.items(), reverse=True)
@@ -108,13 +116,3 @@ def _start(column: str, facts: Facts) -> str:
     if constant := _CONSTANT.fullmatch(column):
         return constant["value"]
     return "" if not column or _COMPUTED.search(column) else "NULL"
-
-
-def _leaves_it(other: Statement, change: RowChange) -> bool:
-    """Whether another statement gives no values to the columns that `change` sets."""
-    if not any(same_table(change.table, parts(name)) for name in other.writes):
-        return other.reach_known
-    if other.change and other.change.verb is Verb.DELETE:
-        return not other.change.spreads
-    sets = other.change.writes if other.change and other.change.verb in _SET_COLUMNS else ()
-    return bool(sets) and change.writes.isdisjoint(sets)

@@ -18,7 +18,9 @@ from sidecar.model import (
     Action,
     DataStatements,
     Decision,
+    Effect,
     Evidence,
+    FactKey,
     Facts,
     Finding,
     Ledger,
@@ -172,7 +174,7 @@ def _ledger_steps(situation: Situation, audit: str, *, rolled_back_only: bool) -
     yield Step(
         StepKind.LEDGER,
         f"INSERT INTO {situation.table} (id, checksum, logs, started_at, finished_at, "
-        "migration_name, applied_steps_count) VALUES (gen_random_uuid()::text, "
+        "migration_name, applied_steps_count) VALUES (gen_random_uuid(), "
         f"{literal(situation.file.checksum)}, {literal(audit)}, now(), now(), {literal(name)}, 0)",
         "the migration is applied; logs carries the audit, which Prisma never reads",
     )
@@ -209,6 +211,8 @@ def _bare(situation: Situation, action: Action, work: Work | None, *, audit: str
         expected=parts[-1].expected,
         writes=_writes(situation, parts),
         reach_known=_reach_known(situation, parts),
+        effects=_effects(situation, parts),
+        known=_known_facts(situation),
     )
 
 
@@ -249,6 +253,18 @@ def _run(situation: Situation, parts: tuple[Segment, ...]) -> list[Statement]:
     indexes = {index for part in parts for index in part.statements}
     statements = situation.script.statements if situation.script else ()
     return [s for s in statements if s.index in indexes]
+
+
+def _effects(situation: Situation, parts: tuple[Segment, ...]) -> tuple[Effect, ...]:
+    effects = situation.replay.effects if situation.replay else ()
+    return tuple(effects[statement.index - 1] for statement in _run(situation, parts))
+
+
+def _known_facts(situation: Situation) -> frozenset[FactKey]:
+    if situation.replay is None:
+        return frozenset()
+    touched = (change.key for effect in situation.replay.effects for change in effect)
+    return frozenset((*situation.replay.base, *touched))
 
 
 def _writes(situation: Situation, parts: tuple[Segment, ...]) -> tuple[str, ...]:

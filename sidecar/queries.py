@@ -25,7 +25,7 @@ SELECT current_setting('server_version'),
 """One row of all that a healthy start needs to know of the server and the database."""
 
 LEDGER = """
-SELECT id, checksum, migration_name, started_at, finished_at, rolled_back_at, logs,
+SELECT id::text, checksum, migration_name, started_at, finished_at, rolled_back_at, logs,
        applied_steps_count
   FROM {ledger}
  ORDER BY started_at, migration_name

@@ -116,7 +116,7 @@ def _update(node: Any) -> RowChange:
         volatile=volatile,
         fleeting=fleeting,
         steady=is_steady(node, node.from_clause),
-        firm=is_firm(given),
+        firm=is_firm(given) and not node.from_clause,
         picks=picked.picks,
         gives=dict(_given(targets)),
         rows=rows_picked(node, node.from_clause),

@@ -67,6 +67,7 @@ def _is_plain(value: Any) -> bool:
         enum_name(value, "sub_link_type") == "EXPR_SUBLINK"
         and enum_name(query, "op") == "SETOP_NONE"
         and not (query.group_clause or query.HasField("having_clause"))
+        and not (query.distinct_clause or cuts_off(query))  # which choose among rows
         and (not calls or alone)
         and not any(_may_turn(message) for message in walk(query) if message is not query)
     )

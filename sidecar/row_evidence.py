@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sidecar.evidence import changes_nothing
+from sidecar.evidence import changes_nothing, may_do_more
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
 from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
@@ -90,7 +90,7 @@ def _without_vacuous(
 
 def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> bool:
     if changes_nothing(statement, question.effects):
-        return True
+        return not may_do_more(statement, drifted=question.drifted)
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None:
         return False

@@ -8,11 +8,11 @@ the statement gives them. Where none applies, the question stays open.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.attempt_window import brought, written_by
-from sidecar.harmless import disturbs, private
+from sidecar.harmless import private
 from sidecar.model import (
     Change,
     Effect,
@@ -29,6 +29,7 @@ from sidecar.model import (
 )
 from sidecar.table_names import meet, parts, same_table
 
+SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
 _HIDES = frozenset({"trigger", "rule"})
 """Kinds of facts that make a change of rows do more than its statement says."""
 _MOVES = re.compile(r"RENAME|SET\s+SCHEMA", re.IGNORECASE)
@@ -56,7 +57,8 @@ class RowEvidence:
 class Question:
     """How many statements ran: which of `candidates` is it.
 
-    `base` are the facts before the first statement, `live` those of now.
+    `base` are the facts before the first statement, `live` those of now; `drifted` says that
+    they differ in more than the script's own doing.
     """
 
     candidates: tuple[int, ...]
@@ -64,6 +66,7 @@ class Question:
     effects: tuple[Effect, ...]
     base: Facts
     live: Facts
+    drifted: bool = False
 
     def between(self, low: int, high: int) -> tuple[Statement, ...]:
         return self.script.statements[low:high]
@@ -132,24 +135,46 @@ def _all_older(change: RowChange, seen: Seen) -> bool:
 def _rows_are_left(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """It would have rewritten rows that still are as one transaction wrote all rows before it.
 
-    Which rows it picks is the script's own doing: it looks at columns that nobody else has
-    ever seen. What may leave some of the rows it picks as they were must not be that one itself.
+    What may leave some of the rows it picks as they were must not be that one itself, nor one
+    with it: after an error only what had a transaction of its own remains.
     """
     seen, change = rows.seen.get(statement.index), statement.change
     if not (seen and change and seen.left) or change.fleeting or change.reads:
         return ""
-    if watched(question, change.table) or not private(
-        change.table, change.picked_by | change.own_reads | change.writes, columns_made(question)
-    ):
+    if watched(question, change.table) or not wrote_itself(question, change, rows):
         return ""
     after = question.between(statement.index, question.candidates[-1])
     if change.settled:
-        alone = all(s.change is not None and not disturbs(s.change, change) for s in after)
+        concerned = change.writes | change.picked_by | change.own_reads
+        alone = all(leaves(s, change.table, concerned) for s in after)
     else:
         single = all(s.control is None for s in question.script.statements)
+        single = single and rows.window is not None and rows.window.bounded
         alone = bool(seen.spared) and single and not any(_may_write(s, change) for s in after)
     says = f"it did not run: {seen.left} rows that it would change are as one before it left them"
     return says if alone else ""
+
+
+def wrote_itself(question: Question, change: RowChange, rows: RowEvidence) -> bool:
+    """Whether the one transaction that wrote all rows can only be the script's, or does not matter.
+
+    After an error nobody has had the time; else which rows `change` picks, and how they become
+    others, rests on columns that nobody but the script has ever seen.
+    """
+    if rows.window is not None and rows.window.bounded:
+        return True
+    rests_on = change.picked_by | change.own_reads | change.writes
+    return private(change.table, rests_on, columns_made(question))
+
+
+def leaves(other: Statement, table: Table, columns: Collection[str]) -> bool:
+    """Whether another statement gives no values to these columns of rows that are there."""
+    if not any(same_table(table, parts(name)) for name in other.writes):
+        return other.reach_known
+    if other.change and other.change.verb is Verb.DELETE:
+        return not other.change.spreads
+    sets = other.change.writes if other.change and other.change.verb in SET_COLUMNS else ()
+    return bool(sets) and frozenset(columns).isdisjoint(sets)
 
 
 def _may_write(other: Statement, change: RowChange) -> bool:

@@ -268,6 +268,27 @@ def test_a_row_that_no_engine_writes(scene: Scene) -> None:
     assert "has no applied_steps_count" in ended.what
 
 
+def test_rows_that_share_an_id(scene: Scene) -> None:
+    """A repair writes one row, and must know which."""
+    scene.plant(1, TAGS, INIT)
+    scene.database.execute(
+        "ALTER TABLE _prisma_migrations DROP CONSTRAINT _prisma_migrations_pkey;"
+        "UPDATE _prisma_migrations SET id = 'x'"
+    )
+    with unchanged(scene.database):
+        ended = scene.run()
+    assert ended.code == HALTED
+    assert "several rows" in ended.what
+
+
+def test_ids_of_the_type_uuid(scene: Scene) -> None:
+    """Somebody changed the column's type; the values are the same."""
+    scene.plant(1, TAGS, INIT)
+    scene.database.execute("ALTER TABLE _prisma_migrations ALTER id TYPE uuid USING id::uuid")
+    ended = scene.run(app.run)
+    assert outcome(ended) == (0, "repaired")
+
+
 # --- the folder ---------------------------------------------------------------------
 
 

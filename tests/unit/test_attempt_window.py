@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,7 @@ def seen(  # noqa: PLR0913 (one for each thing that it looks at)
     wrapped: bool = False,
     rows: tuple[LedgerRow, ...] = (),
     candidates: tuple[int, ...] = (),
+    history: int | None = None,
 ) -> Any:
     """The window for the statements after these effects; by default one data statement."""
     counts = candidates or (len(effects), len(effects) + 1)
@@ -57,6 +59,7 @@ def seen(  # noqa: PLR0913 (one for each thing that it looks at)
     marks = Marks(
         "7", default if ledger is None else ledger, key, ages or {}, 2**32 + 7 if wrapped else 7
     )
+    marks = replace(marks, history=history)
     return window(row, (BEFORE, *rows, row), marks, [*effects, (), ()], counts)
 
 
@@ -211,3 +214,23 @@ def test_which_catalog_rows_a_statement_has_surely_written(case: str) -> None:
     """A fact can change with the catalog row of another."""
     effect, expected = WRITTEN[case]
     assert written_by(effect) == expected
+
+
+def test_a_ledger_that_was_written_late_dates_nothing() -> None:
+    """What this migration made is older than the row of the one before it."""
+    ledger = {"before": 100, "mine": 10}
+    assert "older than the migration before" in seen(ERROR, makes(T), ages={T: 200}, ledger=ledger)
+    assert seen(ERROR, makes(T), ages={T: 90}, ledger=ledger) == closed(90)
+
+
+def test_a_ledger_younger_than_all_that_it_tells_of_dates_nothing() -> None:
+    """Where several migrations ran, something of the later ones is younger than the first row."""
+    first, second = (ledger_row(id=i, name=OTHER, steps=1, finished=True) for i in ("a", "b"))
+    ledger = {"a": 200, "b": 100, "mine": 10}
+    late = seen(ERROR, (), ledger=ledger, rows=(first, second), history=300)
+    assert "written after all" in late
+    assert seen(ERROR, (), ledger=ledger, rows=(first, second), history=150) == closed(
+        100, sharp=False
+    )
+    alone = {"a": 200, "mine": 10}
+    assert seen(ERROR, (), ledger=alone, rows=(first,), history=300) == closed(200, sharp=False)

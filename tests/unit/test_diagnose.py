@@ -380,13 +380,22 @@ def _data_between(script: Script, one: int, other: int) -> bool:
 
 
 @given(replays(), st.data(), st.booleans())
-def test_drift_elsewhere_does_not_matter(
+def test_drift_elsewhere_leaves_the_more_to_do(
     seen: tuple[Script, Replay], data: st.DataObject, changed: bool
 ) -> None:
-    """Facts which the migration does not touch change no finding."""
+    """Facts which the migration does not touch change a finding in one thing alone.
+
+    What did nothing on the shadow is run again, as it may do something here.
+    """
     script, replayed = seen
     k = data.draw(st.sampled_from(script.boundaries))
     drift = {table("elsewhere"): "TABLE OF y" if changed else "TABLE"}
     live = state_after(replayed, k)
     here = diagnose(case(script, replayed, live=live))
-    assert diagnose(case(script, replayed, live={**live, **drift})) == here
+    drifted = diagnose(case(script, replayed, live={**live, **drift}))
+    if drifted.applied is None or here.applied is None:
+        assert drifted.name is here.name
+    else:
+        again = range(drifted.applied, here.applied)
+        assert drifted.applied <= here.applied
+        assert not any(replayed.effects[n] for n in again)

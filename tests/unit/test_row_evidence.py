@@ -543,8 +543,7 @@ def test_a_block_before_it_may_have_filled_it_too(known: bool) -> None:
     """Not so one that is seen to set other columns of the table, and no more."""
     before = f"DO $$ BEGIN UPDATE t SET {'b' if known else 'c'} = 1; END $$"
     asked = question((ADD, {COLUMN: "integer"}), before, FILL_NEW, low=2)
-    all_rewritten = replace(UNSET, older=0, writers=1)
-    assert left(asked, all_rewritten) == ((2,) if known else (2, 3))
+    assert left(asked, UNSET) == ((2,) if known else (2, 3))
 
 
 def test_a_new_column_may_have_been_emptied_again() -> None:
@@ -552,12 +551,12 @@ def test_a_new_column_may_have_been_emptied_again() -> None:
     asked = question(
         (ADD, {COLUMN: "integer"}), "UPDATE t SET a = 1", FILL_NEW, "UPDATE t SET c = NULL", low=2
     )
-    one = replace(UNSET, older=0, writers=1)
+    one = replace(UNSET, older=0, left=4)
     for seen in (UNSET, one):
-        assert left(asked, seen, replace(seen, older=0, writers=2)) == (2, 3, 4)
+        assert left(asked, seen, replace(seen, older=0, left=None)) == (2, 3, 4)
 
 
-ONE_WRITER = replace(UNSET, older=0, writers=1, stirred=0)
+ONE_WRITER = replace(UNSET, older=0, left=4, stirred=0)
 FROM_ELSEWHERE = {
     "a value": ("integer", "(SELECT u.a FROM u WHERE u.id = t.id)", True),
     "an expression": ("integer", "(SELECT u.a + t.a FROM u WHERE u.id = t.id)", True),
@@ -569,6 +568,8 @@ FROM_ELSEWHERE = {
         "integer", "(SELECT u.a FROM u WHERE NOT EXISTS (SELECT FROM u AS v WHERE v.a > u.a))",
         False,
     ),
+    "the last one": ("integer", "(SELECT u.a FROM u ORDER BY u.b DESC LIMIT 1)", False),
+    "each one once": ("integer", "(SELECT DISTINCT u.a FROM u)", False),
     "of groups": ("integer", "(SELECT max(u.a) FROM u GROUP BY u.b HAVING count(*) < 2)", False),
 }  # fmt: skip
 
@@ -581,6 +582,7 @@ def test_a_new_column_that_rows_elsewhere_would_have_filled_was_not(case: str) -
     asked = replace(before, candidates=(2, 3))
     assert left(asked, ONE_WRITER) == ((2,) if known else (2, 3))
     assert left(asked, replace(ONE_WRITER, stirred=1)) == (2, 3)
+    assert left(asked, ONE_WRITER, window=KILLED) == (2, 3)  # the writer may be anybody
 
 
 def test_rows_that_went_do_not_empty_a_column() -> None:
@@ -588,41 +590,48 @@ def test_rows_that_went_do_not_empty_a_column() -> None:
     drop = "DELETE FROM t WHERE c IS NULL"
     asked = question((ADD, {COLUMN: "integer"}), "UPDATE t SET a = 1", FILL_NEW, drop, low=2)
     gone = Seen(picked=4, pending=4, older=0, writers=1, fresh=4)
-    assert left(asked, replace(UNSET, older=0, writers=1), gone) == (2,)
+    assert left(asked, replace(UNSET, older=0, left=4), gone) == (2,)
 
 
 LEFT = Seen(picked=2, pending=2, older=0, fresh=4, overtaken=2, left=2, spared=2)
-AS_LEFT: dict[str, tuple[tuple[str, ...], Seen, bool]] = {
-    "rows to be removed": (("DELETE FROM t WHERE c IS NULL",), LEFT, True),
-    "rows to be counted on": (("UPDATE t SET c = c + 9 WHERE c < 0",), LEFT, True),
+AS_LEFT: dict[str, tuple[tuple[str, ...], Seen, tuple[Window, ...]]] = {
+    "rows to be removed": (("DELETE FROM t WHERE c IS NULL",), LEFT, (SHARP, KILLED)),
+    "by an old column": (("DELETE FROM t WHERE a IS NULL",), LEFT, (SHARP,)),
+    "by both": (("DELETE FROM t WHERE c = a",), LEFT, (SHARP,)),
+    "rows to be counted on": (("UPDATE t SET c = c + 9 WHERE c < 0",), LEFT, (SHARP,)),
     "all of them counted on": (
-        ("UPDATE t SET c = c + 9 WHERE c < 0",), replace(LEFT, spared=0), False,
+        ("UPDATE t SET c = c + 9 WHERE c < 0",), replace(LEFT, spared=0), (),
     ),
-    "none left": (("DELETE FROM t WHERE c IS NULL",), replace(LEFT, left=0), False),
-    "by an old column": (("DELETE FROM t WHERE a IS NULL",), LEFT, False),
-    "by both": (("DELETE FROM t WHERE c = a",), LEFT, False),
-    "by the clock": (("DELETE FROM t WHERE c < extract(epoch FROM now())",), LEFT, False),
-    "by other rows": (("DELETE FROM t WHERE c IN (SELECT u.id FROM u)",), LEFT, False),
+    "none left": (("DELETE FROM t WHERE c IS NULL",), replace(LEFT, left=0), ()),
+    "by the clock": (("DELETE FROM t WHERE c < extract(epoch FROM now())",), LEFT, ()),
+    "by other rows": (("DELETE FROM t WHERE c IN (SELECT u.id FROM u)",), LEFT, ()),
     "emptied afterwards": (
-        ("DELETE FROM t WHERE c IS NULL", "UPDATE t SET c = NULL WHERE a = 1"), LEFT, False,
+        ("DELETE FROM t WHERE c IS NULL", "UPDATE t SET c = NULL WHERE a = 1"), LEFT, (),
     ),
     "written afterwards": (
-        ("UPDATE t SET c = c + 9 WHERE c < 0", "UPDATE t SET a = 1"), LEFT, False,
+        ("UPDATE t SET c = c + 9 WHERE c < 0", "UPDATE t SET a = 1"), LEFT, (),
     ),
     "in one block with the one before": (
-        ("UPDATE t SET c = c + 9 WHERE c < 0", "BEGIN", "SELECT 1", "COMMIT"), LEFT, False,
+        ("UPDATE t SET c = c + 9 WHERE c < 0", "BEGIN", "SELECT 1", "COMMIT"), LEFT, (),
     ),
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("window", [SHARP, KILLED, LOST], ids=["error", "kill", "lost"])
 @pytest.mark.parametrize("case", AS_LEFT)
-def test_rows_as_the_statement_before_left_them_were_not_touched_since(case: str) -> None:
-    """The one before wrote all of them at once; nobody else knows the column they are chosen by."""
+def test_rows_as_the_statement_before_left_them_were_not_touched_since(
+    case: str, window: Window
+) -> None:
+    """The one before wrote all of them at once, and nobody else can have after it.
+
+    After a kill somebody may; then only columns count that nobody else knows.
+    """
     sqls, seen, known = AS_LEFT[case]
     asked = question((ADD, {COLUMN: "integer"}), *sqls, low=1)
     others = [Seen(picked=4, pending=4, older=0, fresh=4)] * (len(sqls) - 1)
-    remain = narrow(asked, RowEvidence(SHARP, "", dict(enumerate([seen, *others], start=2))))[0]
-    assert (remain == (1,)) == known
+    found = dict(enumerate([seen, *others], start=2))
+    proven = any(window is each or (not window.bounded and each is KILLED) for each in known)
+    assert (narrow(asked, RowEvidence(window, "", found))[0] == (1,)) == proven
 
 
 @pytest.mark.parametrize(
