@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sidecar.model import Effect, FactKey, LedgerRow, Marks, Window
 
@@ -38,31 +38,42 @@ def window(
         return "the failed row is gone"
     if problem := _no_use(row, rows, marks, mine):
         return problem
-    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
-    limit = min(before, default=FAR) if row.logs else FAR  # older is what an earlier attempt made
-    others = {r.id for r in rows if r.migration_name != row.migration_name}
-    last = min(
-        (age for one, age in marks.ledger.items() if one in others and age > mine), default=FAR
-    )
     past, open_ = effects[: candidates[0]], effects[candidates[0] : candidates[-1]]
     later = {change.key for effect in open_ for change in effect}
-    dates = {key: age for key, age in marks.facts.items() if key not in later and age < limit}
-    written = {key for effect in past for key in written_by(effect)} - later
-    if row.logs and any(marks.facts.get(key, 0) >= last for key in written):
-        return "objects that it made are older than the migration before it"
-    ages = [[dates[key] for key in written_by(effect) if key in dates] for effect in past if effect]
+    known = {key: age for key, age in marks.facts.items() if key not in later}
+    dated = [
+        [known[key] for key in written_by(effect) if key in known] for effect in past if effect
+    ]
+    if problem := _contradiction(row, rows, marks, {age for some in dated for age in some}):
+        return problem
+    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
+    limit = min(before, default=FAR) if row.logs else FAR  # older is what an earlier attempt made
+    ages = [[age for age in some if age < limit] for some in dated]
     opening = next((max(some) for some in reversed(ages) if some), None)
     sharp = not marks.wrapped and (not ages or bool(ages[-1]))
     if not row.logs:
-        if any(age >= mine for some in ages for age in some):
-            return "objects that it made are older than its row in the ledger"
         return Window(marks.now, opening or mine, -FAR, sharp=sharp, bounded=False)
-    if any(age <= mine for some in ages for age in some):
-        return "objects that it made are younger than its error in the ledger"
     if opening is not None:
         alone = not _FOUGHT_OVER.search(row.logs)
         return Window(marks.now, opening, mine, sharp=sharp, bounded=alone)
     return Window(marks.now, limit, mine, sharp=False)
+
+
+def _contradiction(
+    row: LedgerRow, rows: Sequence[LedgerRow], marks: Marks, ages: Collection[int]
+) -> str:
+    """What speaks against it that the attempt made the objects of these ages, or ''."""
+    mine = marks.ledger[row.id]
+    if not row.logs:
+        late = any(age >= mine for age in ages)
+        return "objects that it made are older than its row in the ledger" if late else ""
+    if any(age <= mine for age in ages):
+        return "objects that it made are younger than its error in the ledger"
+    others = {r.id for r in rows if r.migration_name != row.migration_name}
+    last = [age for one, age in marks.ledger.items() if one in others and age > mine]
+    if any(age >= min(last, default=FAR) for age in ages):
+        return "objects that it made are older than the migration before it"
+    return ""
 
 
 def written_by(effect: Effect) -> frozenset[FactKey]:

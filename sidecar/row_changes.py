@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.model import TEXT, RowChange, Verb
+from sidecar.idempotent import is_idempotent
+from sidecar.model import RowChange, Table, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
-from sidecar.row_conditions import conditions, is_firm, is_steady
+from sidecar.row_conditions import (
+    asks_for,
+    conditions,
+    constant,
+    forget_idle_limits,
+    is_firm,
+    is_steady,
+)
 from sidecar.row_queries import rows_given, rows_picked, same_as_set
 from sidecar.sql_text import quoted
 from sidecar.statement_reach import Reach, enum_name, inner, type_name
@@ -21,6 +29,7 @@ def row_change(node: Any, touched: Reach) -> RowChange | None:
     """What the statement does to the rows of one table; None where that is not all, or unknown."""
     if not touched.known:
         return None
+    forget_idle_limits(node)
     if sum(type_name(message) in _WRITERS for message in walk(node)) > 1:
         return _mixed(node, touched)  # WITH, in which others write
     match type_name(node):
@@ -79,7 +88,7 @@ def _picked(node: Any, sources: Iterable[Any]) -> _Picked:
     picks: dict[str, frozenset[str | None]] = {}
     rest = []
     for condition in conditions(node.where_clause):
-        column, constants = _asks_for(condition, alias)
+        column, constants = asks_for(condition, alias)
         if column and column not in picks:
             picks[column] = constants
         else:
@@ -100,6 +109,7 @@ def _update(node: Any) -> RowChange:
     values = names(given, own=own, alias=alias, aliases=aliases_of(node))
     writes = frozenset(target.name for target in targets)
     computing = picked.beyond | values
+    again = picked.beyond.own.union(*(_reads_anew(target, own, node) for target in targets))
     volatile = is_volatile(given)
     fleeting = is_volatile([node.where_clause, *node.from_clause, node.with_clause])
     alone = not any(target.indirection for target in targets)  # x[1] = ... keeps the rest of x
@@ -112,7 +122,7 @@ def _update(node: Any) -> RowChange:
         own_reads=read.own,
         reads=read.tables,
         other_reads=read.others,
-        settled=alone and not volatile and not fleeting and _independent(computing, writes),
+        settled=alone and not volatile and not fleeting and again.isdisjoint({ALL, *writes}),
         volatile=volatile,
         fleeting=fleeting,
         steady=is_steady(node, node.from_clause),
@@ -146,61 +156,18 @@ def _delete(node: Any) -> RowChange:
     )
 
 
-def _independent(read: Names, writes: frozenset[str]) -> bool:
-    """Whether what is computed does not depend on what is written."""
-    return ALL not in read.own and read.own.isdisjoint(writes)
-
-
-def _asks_for(condition: Any, alias: str) -> tuple[str, frozenset[str | None]]:
-    """The column which must have one of these constants, or '' where it is another condition."""
-    node = inner(condition)
-    if type_name(node) == "NullTest" and enum_name(node, "nulltesttype") == "IS_NULL":
-        return _own_column(node.arg, alias), frozenset({None})
-    if type_name(node) != "A_Expr":
-        return "", frozenset()
-    kind, operator = enum_name(node, "kind"), node.name[-1].string.sval
-    if operator != "=" or kind not in {"AEXPR_OP", "AEXPR_IN"}:
-        return "", frozenset()
-    items = node.rexpr.list.items if kind == "AEXPR_IN" else [node.rexpr]
-    constants = [_constant(item) for item in items]
-    if not all(constants):
-        return "", frozenset()
-    return _own_column(node.lexpr, alias), frozenset(c[0] for c in constants if c)
-
-
-def _own_column(node: Any, alias: str) -> str:
-    fields = [part.string.sval for part in node.column_ref.fields]
-    return fields[-1] if fields[:-1] in ([], [alias]) and fields else ""
-
-
-def _constant(node: Any) -> tuple[str | None] | None:
-    """The constant in a tuple, with its sort; equal constants of one sort are spelled alike.
-
-    But for a text in a column of another type: '1' and '01' may be one number. Blanks at
-    its end, which a VARCHAR may cut off, do not count.
-    """
-    node = node.type_cast.arg if node.HasField("type_cast") else node
-    if not node.HasField("a_const") or is_volatile([node]):
-        return None
-    value = node.a_const
-    match value.WhichOneof("val"):
-        case "sval":
-            return (TEXT + value.sval.sval.rstrip(" "),)
-        case "ival":
-            return (f"number {value.ival.ival}",)
-        case "boolval":
-            return (f"boolean {value.boolval.boolval}",)
-        case None if value.isnull:
-            return (None,)
-        case _:
-            return None
+def _reads_anew(target: Any, own: Table, node: Any) -> frozenset[str]:
+    """The own columns whose change would give the target another value the next time."""
+    alias = _alias(node.relation)
+    read = names([target.val], own=own, alias=alias, aliases=aliases_of(node)).own
+    return read - {target.name} if is_idempotent(target.val, target.name, alias) else read
 
 
 def _given(targets: Sequence[Any]) -> Iterable[tuple[str, str | None]]:
     for target in targets:
-        constant = _constant(target.val)
-        if constant and not target.indirection:
-            yield target.name, constant[0]
+        found = constant(target.val)
+        if found and not target.indirection:
+            yield target.name, found[0]
 
 
 # --- INSERT ----------------------------------------------------------------------

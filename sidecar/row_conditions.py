@@ -1,4 +1,4 @@
-"""What a WHERE asks of a row: its parts, and what rows of other tables can make of them. Pure.
+"""What a statement asks of rows: the parts of its WHERE, constants, rows of other tables. Pure.
 
 The trees are the protobuf messages of PostgreSQL's own parser.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sidecar.names_read import cuts_off, walk
+from sidecar.model import TEXT
+from sidecar.names_read import cuts_off, is_volatile, walk
 from sidecar.statement_reach import enum_name, inner, type_name
 
 
@@ -19,6 +20,65 @@ def conditions(where: Any) -> list[Any]:
     if type_name(inner(where)) == "BoolExpr" and enum_name(inner(where), "boolop") == "AND_EXPR":
         return [part for arg in inner(where).args for part in conditions(arg)]
     return [where]
+
+
+def asks_for(condition: Any, alias: str) -> tuple[str, frozenset[str | None]]:
+    """The column which must have one of these constants, or '' where it is another condition."""
+    node = inner(condition)
+    if type_name(node) == "NullTest" and enum_name(node, "nulltesttype") == "IS_NULL":
+        return _own_column(node.arg, alias), frozenset({None})
+    if type_name(node) != "A_Expr":
+        return "", frozenset()
+    kind, operator = enum_name(node, "kind"), node.name[-1].string.sval
+    if operator != "=" or kind not in {"AEXPR_OP", "AEXPR_IN"}:
+        return "", frozenset()
+    items = node.rexpr.list.items if kind == "AEXPR_IN" else [node.rexpr]
+    constants = [constant(item) for item in items]
+    if not all(constants):
+        return "", frozenset()
+    return _own_column(node.lexpr, alias), frozenset(c[0] for c in constants if c)
+
+
+def _own_column(node: Any, alias: str) -> str:
+    fields = [part.string.sval for part in node.column_ref.fields]
+    return fields[-1] if fields[:-1] in ([], [alias]) and fields else ""
+
+
+def constant(node: Any) -> tuple[str | None] | None:
+    """The constant in a tuple, with its sort; equal constants of one sort are spelled alike.
+
+    But for a text in a column of another type: '1' and '01' may be one number. Blanks at
+    its end, which a VARCHAR may cut off, do not count.
+    """
+    node = node.type_cast.arg if node.HasField("type_cast") else node
+    if not node.HasField("a_const") or is_volatile([node]):
+        return None
+    value = node.a_const
+    match value.WhichOneof("val"):
+        case "sval":
+            return (TEXT + value.sval.sval.rstrip(" "),)
+        case "ival":
+            return (f"number {value.ival.ival}",)
+        case "boolval":
+            return (f"boolean {value.boolval.boolval}",)
+        case None if value.isnull:
+            return (None,)
+        case _:
+            return None
+
+
+_EXISTS = "EXISTS_SUBLINK"
+
+
+def forget_idle_limits(statement: Any) -> None:
+    """Take the LIMIT out of each EXISTS (... LIMIT 1) of the tree: it asks for one row anyway."""
+    for message in walk(statement):
+        if type_name(message) == "SubLink" and enum_name(message, "sub_link_type") == _EXISTS:
+            query = inner(message.subselect)
+            if query.limit_count.a_const.ival.ival > 0 and not query.HasField("limit_offset"):
+                query.ClearField("limit_count")
+                options = query.DESCRIPTOR.fields_by_name["limit_option"].enum_type.values_by_name
+                query.limit_option = options["LIMIT_OPTION_DEFAULT"].number
 
 
 def is_steady(node: Any, sources: Iterable[Any]) -> bool:

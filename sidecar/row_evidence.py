@@ -114,6 +114,8 @@ def _may_repeat(question: Question, left: tuple[int, ...], rows: RowEvidence) ->
         return False
     if any(_is_overtaken(s, rows) and not _left_nothing(s, rows) for s in data):
         return False
+    if all(_left_nothing(s, rows) for s in data):
+        return True  # none of them ran to any effect, so that none can disturb another
     inert = {s.index for s in data if _is_inert(question, s, rows)}
     return repeatable(data, inert=inert)
 

@@ -130,6 +130,57 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+AGAIN = {
+    "a": True,
+    "lower(a)": True,
+    "lower(trim(a))": True,
+    "t.a": True,
+    "COALESCE(a, 'x')": True,
+    "COALESCE(a, b)": True,
+    "NULLIF(a, '')": True,
+    "GREATEST(0, a)": True,
+    "array_remove(a, 'x')": True,
+    "date_trunc('day', a)": True,
+    "jsonb_set(a, '{x,y}', '1')": True,
+    "jsonb_set(a, '{x}'::text[], to_jsonb(b))": True,
+    "jsonb_set(a, '{x,-5}', '1')": False,
+    "jsonb_set(a, '{x, 5}', '1')": False,
+    "jsonb_set(a, b, '1')": False,
+    "jsonb_set(a, '{x}', a)": False,
+    "a + 1": False,
+    "a || 'x'": False,
+    "COALESCE(b, a)": False,
+    "COALESCE(a, a + 1)": False,
+    "COALESCE(a, (SELECT t.a FROM t AS t LIMIT 1))": False,
+    "COALESCE(a, random())": False,
+    "GREATEST(a, a + 1)": False,
+    "lower(a || 'X')": False,
+    "btrim(lower(a), 'x')": False,
+    "replace(a, 'x', 'xx')": False,
+    "COALESCE(to_jsonb(t), a)": False,
+    "COALESCE(a, t.*)": False,
+}
+"""What a is set to, and whether the second time finds it as it is."""
+
+
+@pytest.mark.parametrize("value", AGAIN)
+def test_a_column_set_from_itself_may_settle(value: str) -> None:
+    """Only where the expression gives of its own result the same."""
+    assert known(f"UPDATE t SET a = {value} WHERE a <> 'z'").settled is AGAIN[value]
+    assert not known(f"UPDATE t SET a = {value}, b = a").settled
+    assert not known(f"UPDATE t SET a = b, b = {value}").settled
+
+
+def test_a_limit_in_exists_is_idle() -> None:
+    """One row answers; a limit of none, and one elsewhere, is not."""
+    asks = "UPDATE t SET a = 1 WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id {})"
+    assert not known(asks.format("LIMIT 1")).fleeting
+    assert known(asks.format("LIMIT 1")).rows == known(asks.format("")).rows
+    assert known(asks.format("LIMIT 0")).fleeting
+    assert known(asks.format("LIMIT 1 OFFSET 2")).fleeting
+    assert known("UPDATE t SET a = 1 WHERE id IN (SELECT id FROM u LIMIT 1)").fleeting
+
+
 @pytest.mark.parametrize("case", PARTS)
 def test_parts(case: str) -> None:
     """Each part of a change is what the statement says, names unquoted, columns quoted in SQL."""

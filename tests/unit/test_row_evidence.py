@@ -189,6 +189,24 @@ def test_rows_in_a_table_that_nobody_else_knows() -> None:
     assert left(asked, Seen(picked=2, fresh=0, stirred=0)) == (1,)
 
 
+def test_rows_in_such_a_table_need_no_sharp_window() -> None:
+    """Whatever came between, an index or a key: only an insert before it would matter."""
+    made = "INSERT INTO n (a) VALUES (1), (2)"
+    index = "CREATE INDEX ON n (a)"
+    found = Seen(picked=2, fresh=2, matched=20)
+    assert left(question(MADE, index, made), found, window=BLUNT) == (3,)
+    assert left(question(MADE, made, index, made), found, window=BLUNT) == (3, 4)
+    assert left(question(MADE, index, FILL), Seen(picked=2, fresh=2), window=BLUNT) == (3,)
+
+
+def test_several_that_left_nothing_did_not_run() -> None:
+    """However much they would disturb each other."""
+    both = question(MADE, "INSERT INTO n SELECT a FROM t", "UPDATE n SET a = a + 1 WHERE a > 0")
+    none = Seen(picked=2, fresh=0, stirred=1)
+    assert left(both, none, none) == (1,)
+    assert left(both, none, replace(none, fresh=1)) == (1, 2, 3)
+
+
 def test_an_empty_table_does_not_show_that_rows_were_there_to_copy() -> None:
     """A later statement may have made them ones that are picked: then both of them ran."""
     later = "UPDATE t SET a = a + 1 WHERE a > 0"
