@@ -33,6 +33,12 @@ _UNSEEN = re.compile(r"\b(OWNER\s+TO|GRANT|REVOKE|SECURITY\s+LABEL|OPTIONS)\b", 
 """In a change that no fact shows; to make it once more is harmless, to leave it out is not."""
 
 
+_ROWLESS = frozenset(
+    "comment constraint function index policy privilege procedure rule statistics trigger".split()
+) | {"view"}
+"""Kinds of facts about which nothing but the definition is to be known."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedError:
     """What the `logs` of a failed row say: `sqlstate` is '' where the adapter wrote none."""
@@ -117,10 +123,10 @@ def by_equivalence(
 
     That is so where each statement between them either cannot leave a trace or is a catalog
     change which, in that state, changes no fact (CREATE TABLE IF NOT EXISTS of a table
-    that is there). Of such a run the end of the script speaks, else the least: to repeat
-    what changes nothing is harmless. The end does not speak where a statement may do more than
-    it did on the shadow: in a database that has `drifted` from the history, and in a block,
-    which may ask for what no fact shows.
+    that is there), or none in the end (an index removed and made again). Of such a run the
+    end of the script speaks, else the least: to repeat what changes nothing is harmless. The
+    end does not speak where a statement may do more than it did on the shadow: in a database
+    that has `drifted` from the history, and in a block, which may ask for what no fact shows.
     """
     runs: list[list[int]] = []
     for k in candidates:
@@ -147,7 +153,26 @@ def may_do_more(statement: Statement, *, drifted: bool) -> bool:
 
 
 def _nothing_between(low: int, high: int, script: Script, effects: tuple[Effect, ...]) -> bool:
-    return all(changes_nothing(statement, effects) for statement in script.statements[low:high])
+    return all(keeps_rows(statement, effects) for statement in script.statements[low:high])
+
+
+def keeps_rows(statement: Statement, effects: tuple[Effect, ...]) -> bool:
+    """Whether it changed no row, nor what holds rows: if the facts are the same again, all is.
+
+    An index that goes and comes again is the same one, a column is not.
+    """
+    if changes_nothing(statement, effects):
+        return True
+    return (
+        statement.nature is Nature.CATALOG
+        and statement.kind != "DO"
+        and not (statement.kind.startswith("ALTER") and _MAY_CHANGE_ROWS.search(statement.sql))
+        and all(
+            change.key.kind in _ROWLESS
+            or (change.key.kind == "table" and None not in {change.before, change.after})
+            for change in effects[statement.index - 1]
+        )
+    )
 
 
 def changes_nothing(statement: Statement, effects: tuple[Effect, ...]) -> bool:

@@ -539,7 +539,7 @@ def _plan_of(done: Said) -> str:
 
 # --- what is compared -------------------------------------------------------------------
 
-_COPY = re.compile(r"^(COPY .* FROM stdin;\n)(.*?)(^\\\.$)", re.MULTILINE | re.DOTALL)
+_COPY = re.compile(r"^(COPY [^\n]* FROM stdin;\n)(.*?)(^\\\.$)", re.MULTILINE | re.DOTALL)
 _COUNTER = re.compile(r"^SELECT pg_catalog\.setval\('(.*)', (\d+), \w+\);$", re.MULTILINE)
 _RANDOM = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 """What `gen_random_uuid` gives: one is as good as another."""

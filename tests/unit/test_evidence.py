@@ -16,6 +16,7 @@ from sidecar.evidence import (
     logged_error,
     object_existed,
 )
+from sidecar.model import FactKey
 from tests.unit.builders import adapter_log, ledger_row, native_log, replay, script_of, table
 
 UNIQUE = "Unique constraint failed: mm_board_name_key"
@@ -198,6 +199,33 @@ def test_candidates_between_which_nothing_happened_are_one(name: str) -> None:
     script = script_of(*statements)
     made = ["a" if "CREATE TABLE a" in s else None for s in statements]
     assert by_equivalence(candidates, script, replay(*made).effects, drifted=False) == expected
+
+
+INDEX, KEY = FactKey("index", "public.i", "public.a"), FactKey("constraint", "k", "public.a")
+CAME_AND_WENT: dict[str, tuple[str, dict[FactKey, str | None], bool]] = {
+    "an index": ("DROP INDEX i", {INDEX: None}, True),
+    "a key": ("ALTER TABLE a DROP CONSTRAINT k", {KEY: None}, True),
+    "row security": ("ALTER TABLE a NO FORCE ROW LEVEL SECURITY", {table("a"): "TABLE x"}, True),
+    "a table": ("DROP TABLE a", {table("a"): None}, False),
+    "a column": ("ALTER TABLE a DROP COLUMN b", {FactKey("column", "b", "public.a"): None}, False),
+    "a key, and rows": (
+        "ALTER TABLE a DROP CONSTRAINT k, ALTER b TYPE text USING upper(b)", {KEY: None}, False,
+    ),
+    "in a block": ("DO $$ BEGIN EXECUTE 'DROP INDEX i'; END $$", {INDEX: None}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CAME_AND_WENT)
+def test_what_holds_no_rows_may_go_and_come_again(name: str) -> None:
+    """It is the same one afterwards; a table or a column is empty."""
+    gone, change, one = CAME_AND_WENT[name]
+    base = {INDEX: "INDEX", KEY: "KEY", table("a"): "TABLE"}
+    base[FactKey("column", "b", "public.a")] = "text"
+    back = {key: base[key] for key in change}
+    script = script_of(gone, "CREATE INDEX i ON a (b)", "CREATE TABLE c ()")
+    effects = replay(change, back, "c", base=base).effects
+    expected = (0,) if one else (0, 2)
+    assert by_equivalence((0, 2), script, effects, drifted=False) == expected
 
 
 def test_a_statement_that_changed_facts_separates() -> None:
