@@ -22,7 +22,13 @@ from sidecar.errors import (
     RepairError,
 )
 from sidecar.model import FactKey, Facts, Plan, Proof, Segment, Step, StepKind
-from sidecar.queries import CHANGED_ROWS, COUNTS_ROWS, LEDGER_NAME, RELATION_FILES
+from sidecar.queries import (
+    CHANGED_ROWS,
+    COUNTS_ROWS,
+    LEDGER_NAME,
+    RELATION_FILES,
+    SERVER_STATE,
+)
 from sidecar.signals import SIGNALS
 from sidecar.tries import tried
 from sidecar.verify import UNCOUNTED, Rows, prove
@@ -171,6 +177,8 @@ def _within_transaction(course: _Course, segment: Segment) -> tuple[Proof, Facts
     rows_before = _rows(course.session)
     for step in segment.steps:
         _run(course, step)
+    if course.session.query(SERVER_STATE)[0][0]:  # a guard that let pass what the shadow's did not
+        raise RepairError("it would change roles or settings of the whole server")
     return _proven(course, segment, start, rows_before, _rows(course.session)), start
 
 

@@ -126,6 +126,11 @@ TEXT = "text "
 COLUMNS = "migration_sidecar_columns"
 """Stands in `RowChange.rows` where the columns to select go."""
 
+HELD = "\0"
+"""Stands in `RowChange.differs` before a column, then before a value for it, and after that.
+
+No SQL holds it. The value has yet to become what the column would hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
@@ -205,6 +210,8 @@ class Statement:
     """The lasting relations it makes (table, view, sequence), quoted and as written."""
     forbidden: str = ""
     """Why a repair may never run it (ALTER SYSTEM, CREATE DATABASE, COPY FROM STDIN), or ''."""
+    elsewhere: bool = False
+    """All that it changes is the server's, as with CREATE ROLE: no fact of a database shows it."""
     change: RowChange | None = None
     """What it does to rows, where that is all it does and the parse tree shows it."""
 
@@ -354,7 +361,7 @@ class Seen:
     `stirred`: rows of the tables it reads, `new`: pending rows, written since the window opened;
     `overtaken`: both, but only what may have come after the attempt (`Window.afterwards`);
     `left`: pending rows which one transaction wrote in the window, and all that an open UPDATE
-    before it picks in the same table; `spared`: rows of that transaction which it does not pick;
+    before it picks in the same table;
     `filled`: of an UPDATE, rows of its table in which a column that it sets has been set;
     `matched`: the age of the one transaction in the window that wrote just the rows it gives.
     """
@@ -368,7 +375,6 @@ class Seen:
     stirred: int | None = None
     new: int | None = None
     left: int | None = None
-    spared: int | None = None
     overtaken: int | None = None
     filled: int | None = None
     matched: int | None = None

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from sidecar.model import Control, Facts, Nature, Replay, Script, Statement
-from sidecar.steps import lasts_for_a_transaction, makes_temporary
+from sidecar.session_state import (
+    changes_defaults,
+    lasts_for_a_transaction,
+    makes_temporary,
+    not_again,
+)
 from sidecar.table_names import meet
 from sidecar.undo import created_tables
 
@@ -20,8 +25,13 @@ def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str
             return f"{_named(statement)} {problem}"
     if begun := _perhaps_begun(script, replay, applied):
         return f"{_named(begun)} commits as it goes, and no fact shows whether it began"
-    if any(makes_temporary(statement) for statement in script.statements[:start]):
-        return "the statements that ran made temporary objects, gone with their session"
+    for statement in script.statements[:start]:
+        if makes_temporary(statement):
+            return "the statements that ran made temporary objects, gone with their session"
+        if changes_defaults(statement):
+            return f"{_named(statement)} changed the settings that sessions since then begin with"
+        if problem := not_again(statement, script):
+            return f"{_named(statement)} {problem}"
     return ""
 
 
@@ -51,7 +61,8 @@ def _own_obstacle(statement: Statement, script: Script, start: int) -> str:
         return "would give back Prisma's lock in the middle of the repair"
     if statement.control is Control.ROLLBACK and _takes_back_more(statement, script, start):
         return "takes back what precedes its block with some engines of Prisma, not with others"
-    if lasts_for_a_transaction(statement) and statement.block is None:
+    last = statement.index == len(script.statements)
+    if lasts_for_a_transaction(statement) and statement.block is None and not last:
         return "sets what its engine's transaction had: that of some was the whole script"
     return ""
 

@@ -194,6 +194,22 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()),
 """
 """Which database this is, whatever address led here; a clone of the server starts later."""
 
+SERVER_STATE = """
+SELECT ARRAY(SELECT l.relation::bigint FROM pg_catalog.pg_locks l
+              WHERE l.pid = pg_catalog.pg_backend_pid()
+                AND l.locktype = 'relation' AND l.database = 0
+                AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') AND l.relation::regclass
+                    NOT IN ('pg_catalog.pg_shdepend', 'pg_catalog.pg_auth_members') ORDER BY 1),
+       ARRAY(SELECT m::text FROM pg_catalog.pg_auth_members m ORDER BY 1),
+       ARRAY(SELECT d.datname || d.datacl::text FROM pg_catalog.pg_database d
+              WHERE d.datname <> current_database() AND d.datacl IS NOT NULL ORDER BY 1)
+"""
+"""What a transaction that changes the server changes here: roles, settings, other databases.
+
+Locks on shared catalogs are held to its end (those of a subtransaction that failed are gone);
+GRANT on a database keeps none, and GRANT of a role takes one for nothing as well.
+"""
+
 EXTENSIONS = """
 SELECT e.extname::text, n.nspname::text
   FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace

@@ -8,6 +8,8 @@ and a hole there shows as a difference, never as a match.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sidecar import script as scripts
@@ -25,6 +27,7 @@ from sidecar.model import (
 from sidecar.queries import (
     COPY_LEDGER,
     CREATE_LEDGER,
+    SERVER_STATE,
     UNLIMITED,
 )
 from sidecar.shadow import Live, Shadow
@@ -41,9 +44,16 @@ this database; the parser then looks at each statement."""
 _FAILS_FOR_WANT_OF_ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "SELECT"})
 
 _REACHES_OUT = re.compile(
-    r"\b(create|alter|drop)\s+(role|user|group|database|system|tablespace|subscription)\b",
+    r"\b(create|alter|drop)\s+(database|system|tablespace|subscription)\b"
+    r"|\bgrant\b[^;]*\bon\s+(parameter|tablespace)\b",
     re.IGNORECASE,
 )
+_ROLES = re.compile(r"\b(create|alter|drop)\s+(role|user|group)\b", re.IGNORECASE)
+"""In a DO: mostly behind a guard, so that where the role is there it does nothing."""
+
+
+class _ServerChangedError(Exception):
+    """A statement changed what the shadow's server has beside it, and was taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +83,35 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     effects: list[Effect] = []
     problem = ""
     for statement in script.statements:
-        if reaches_out(statement):
-            why = statement.forbidden or "it acts on the whole server"
-            problem = f"statement {statement.index} (line {statement.line}) is never run: {why}"
+        if statement.elsewhere:  # its place in the script shows whether it ran, if it can be known
+            effects.append(())
+            continue
+        if problem := _never_run(statement):
             break
         try:
             effects.append(_effect(session, tracker, statement))
-        except DatabaseError as exc:
+        except _ServerChangedError:
             problem = (
-                f"statement {statement.index} (line {statement.line}, {statement.kind}) fails on "
-                f"the shadow: {exc.what} ({exc.sqlstate})"
+                f"{_named(statement)} would change roles or settings of the whole server; where "
+                "a guard of its own asks for them, make them by hand and start again"
             )
+            break
+        except DatabaseError as exc:
+            problem = f"{_named(statement)} fails on the shadow: {exc.what} ({exc.sqlstate})"
+            problem += _left_out(script.statements[: statement.index - 1])
             break
     if not problem and (missed := tracker.after_statement(full=True)):
         problem = f"the replay lost sight of {missed[0].key}"
     return Replay(base, _net(script, effects), comparable=shadow.comparable, problem=problem)
+
+
+def _named(statement: Statement) -> str:
+    return f"statement {statement.index} (line {statement.line}, {statement.kind})"
+
+
+def _left_out(statements: tuple[Statement, ...]) -> str:
+    named = ", ".join(_named(statement) for statement in statements if statement.elsewhere)
+    return f"; {named} was not run there: it changes the whole server" if named else ""
 
 
 def _net(script: Script, effects: list[Effect]) -> tuple[Effect, ...]:
@@ -117,7 +141,7 @@ def _effect(session: Session, tracker: Tracker, statement: Statement) -> Effect:
 def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statement) -> Effect:
     """Rows are missing on a shadow, so a change of rows may fail there; it shows no fact."""
     try:
-        with session.transaction():
+        with session.transaction(), _server_unchanged(session, statement):
             session.execute(statement.sql)
     except DatabaseError:
         if statement.kind not in _FAILS_FOR_WANT_OF_ROWS or not statement.reach_known:
@@ -126,14 +150,31 @@ def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statem
     return tracker.after_statement()
 
 
-def reaches_out(statement: Statement) -> bool:
-    """Whether it would change more than the shadow: the server is shared with the live database.
+@contextmanager
+def _server_unchanged(session: Session, statement: Statement) -> Iterator[None]:
+    """Raises `_ServerChangedError` where the block, in a transaction, changed more than the shadow.
 
-    `forbidden` is what the parser knows; a DO block may hide the same in its text.
+    Only what runs code can: the server is that of the live database, and roles are its own.
     """
-    return bool(statement.forbidden) or (
-        statement.kind == "DO" and bool(_REACHES_OUT.search(statement.sql))
-    )
+    if statement.kind != "DO" and statement.reach_known:
+        yield
+        return
+    before = session.query(SERVER_STATE)
+    yield
+    if session.query(SERVER_STATE) != before:
+        raise _ServerChangedError
+
+
+def _never_run(statement: Statement) -> str:
+    """Why a statement is not even tried, or ''.
+
+    `forbidden` is what the parser knows; a DO block may hide the same in its text. One that
+    commits as it goes cannot be taken back.
+    """
+    block = statement.kind == "DO" and statement.sql
+    hidden = block and (_REACHES_OUT.search(block) or (statement.solo and _ROLES.search(block)))
+    why = statement.forbidden or ("it acts on the whole server" if hidden else "")
+    return f"statement {statement.index} (line {statement.line}) is never run: {why}" if why else ""
 
 
 # --- what a shadow needs first ---------------------------------------------------
@@ -205,7 +246,7 @@ def _replay_file(session: Session, text: str, search_path: str) -> None:
     """Run one script of the history, as one message where that is the same and safe."""
     _leave_transaction(session)
     statements = _statements(text) if _BY_STATEMENTS.search(text) else ()
-    if not any(s.solo or s.control or reaches_out(s) for s in statements):
+    if not any(s.solo or s.control or _never_run(s) or _mentions_roles(s) for s in statements):
         try:
             session.execute(f"{_fresh(search_path)};\n{text}")  # a long history has many of these
         except DatabaseError:
@@ -225,10 +266,18 @@ def _statements(text: str) -> tuple[Statement, ...]:
 
 
 def _replay_statement(session: Session, statement: Statement) -> None:
-    if reaches_out(statement):
-        return  # no fact of a database comes from it
+    if _never_run(statement) or (_mentions_roles(statement) and session.in_transaction):
+        return  # hardly a fact of a database comes from it
     try:
-        session.execute(statement.sql)
-    except DatabaseError:
+        if not _mentions_roles(statement):
+            session.execute(statement.sql)
+            return
+        with session.transaction(), _server_unchanged(session, statement):
+            session.execute(statement.sql)
+    except (DatabaseError, _ServerChangedError):
         if statement.block is None:
             _leave_transaction(session)
+
+
+def _mentions_roles(statement: Statement) -> bool:
+    return statement.kind == "DO" and bool(_ROLES.search(statement.sql))

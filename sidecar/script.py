@@ -149,7 +149,7 @@ def _traits(piece: _Piece, quiet: frozenset[str]) -> Traits:
     if node is None:
         return traits_of_words(piece.words)
     kind = traits(node, words=piece.words, quiet=quiet)
-    if kind.nature is not Nature.DATA:
+    if kind.nature is not Nature.DATA or kind.elsewhere:
         return kind
     if type_name(node) == "DoStmt":
         done = _block(node, piece.sql)
@@ -182,6 +182,19 @@ def plpgsql(sql: str) -> Any:
         return parse_plpgsql(sql)
     except PgQueryError as exc:
         raise ValueError(sql) from exc
+
+
+def words(text: str) -> list[str]:
+    """The tokens of a piece of SQL or PL/pgSQL, without comments; `ValueError` if it is none."""
+    from postgast import PgQueryError, scan
+    from postgast.pg_query_pb2 import C_COMMENT, SQL_COMMENT
+
+    data, comments = text.encode(), {C_COMMENT, SQL_COMMENT}
+    try:
+        tokens = scan(text).tokens
+    except PgQueryError as exc:
+        raise ValueError(text) from exc
+    return [data[t.start : t.end].decode() for t in tokens if t.token not in comments]
 
 
 def one_statement(sql: str) -> Any:
@@ -232,6 +245,7 @@ def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
         adds_enum_value=kind.adds_enum_value,
         creates=_names(kind.creates),
         forbidden=kind.forbidden,
+        elsewhere=kind.elsewhere,
         change=kind.change,
     )
 

@@ -1,4 +1,4 @@
-"""What sort of statement a parse tree is: its name, its trace, and what forbids running it.
+"""What sort of statement a parse tree is: its name, its trace, and what it cannot run in.
 
 Tables and no I/O. Which statements PostgreSQL refuses inside a transaction block are the
 callers of `PreventInTransactionBlock` in its source.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.model import Control, Nature, RowChange
+from sidecar.never_run import forbidden, is_elsewhere
 from sidecar.statement_reach import (
     Name,
     Reach,
@@ -49,6 +50,7 @@ class Traits:
     reach_known: bool = True
     adds_enum_value: bool = False
     forbidden: str = ""
+    elsewhere: bool = False
     change: RowChange | None = None
 
 
@@ -59,9 +61,10 @@ def traits(node: Any, *, words: Sequence[str], quiet: frozenset[str] = frozenset
         run = traits(inner(node.query), words=words, quiet=quiet)
         return replace(run, kind="EXPLAIN")
     touched = reach(node, quiet=quiet)
+    elsewhere = is_elsewhere(node)
     return Traits(
         kind=_kind(node, words),
-        nature=_nature(node, touched),
+        nature=Nature.DATA if elsewhere else _nature(node, touched),
         control=_TRANSACTION[enum_name(node, "kind")][1] if name == "TransactionStmt" else None,
         solo=name in _SOLO or (name in _SOLO_IF and _SOLO_IF[name](node)),
         writes=touched.writes,
@@ -71,7 +74,8 @@ def traits(node: Any, *, words: Sequence[str], quiet: frozenset[str] = frozenset
         creates=new_relations(node),
         reach_known=touched.known,
         adds_enum_value=name == "AlterEnumStmt" and not node.old_val,
-        forbidden=_forbidden(node),
+        forbidden=forbidden(node),
+        elsewhere=elsewhere,
     )
 
 
@@ -208,7 +212,7 @@ def _nature_of_query(touched: Reach) -> Nature:
     return Nature.SESSION if touched.session else Nature.NOTHING
 
 
-# --- what cannot run in a transaction, and what never runs -------------------------------
+# --- what cannot run in a transaction ----------------------------------------------------
 
 _SOLO = frozenset(
     "AlterSubscriptionStmt AlterSystemStmt CreateSubscriptionStmt CreateTableSpaceStmt "
@@ -236,65 +240,3 @@ _SOLO_IF: Mapping[str, Callable[[Any], bool]] = {
     "TransactionStmt": lambda n: enum_name(n, "kind").endswith("_PREPARED"),
     "VacuumStmt": lambda n: n.is_vacuumcmd,
 }
-
-
-_SERVER = "it changes the whole server, not only this database"
-_ELSEWHERE = "it acts on another server"
-_CLIENT = "its rows travel through psql, which is not here"
-_OUTSIDE = "it reads or writes outside the database"
-_PREPARED = "a prepared transaction outlives every session"
-_CHAIN = "AND CHAIN opens a transaction that no BEGIN shows"
-
-_FORBIDDEN = {
-    "AlterDatabaseRefreshCollStmt": _SERVER,
-    "AlterDatabaseSetStmt": _SERVER,
-    "AlterDatabaseStmt": _SERVER,
-    "AlterRoleSetStmt": _SERVER,
-    "AlterRoleStmt": _SERVER,
-    "AlterSubscriptionStmt": _ELSEWHERE,
-    "AlterSystemStmt": _SERVER,
-    "AlterTableSpaceOptionsStmt": _SERVER,
-    "CreateRoleStmt": _SERVER,
-    "CreateSubscriptionStmt": _ELSEWHERE,
-    "CreateTableSpaceStmt": _SERVER,
-    "CreatedbStmt": _SERVER,
-    "DropOwnedStmt": _SERVER,
-    "DropRoleStmt": _SERVER,
-    "DropSubscriptionStmt": _ELSEWHERE,
-    "DropTableSpaceStmt": _SERVER,
-    "DropdbStmt": _SERVER,
-    "GrantRoleStmt": _SERVER,
-    "ReassignOwnedStmt": _SERVER,
-}
-
-_OBJECT_FIELDS = {
-    "AlterOwnerStmt": "object_type",
-    "CommentStmt": "objtype",
-    "GrantStmt": "objtype",
-    "RenameStmt": "rename_type",
-    "SecLabelStmt": "objtype",
-}
-_SHARED_OBJECTS = frozenset(
-    "OBJECT_DATABASE OBJECT_PARAMETER_ACL OBJECT_ROLE OBJECT_SUBSCRIPTION OBJECT_TABLESPACE".split()
-)
-
-
-def _forbidden(node: Any) -> str:
-    match type_name(node):
-        case "CopyStmt":
-            return _forbidden_copy(node)
-        case "TransactionStmt" if node.chain:
-            return _CHAIN
-        case "TransactionStmt" if "PREPARE" in enum_name(node, "kind"):
-            return _PREPARED
-        case name if name in _OBJECT_FIELDS:
-            shared = enum_name(node, _OBJECT_FIELDS[name]) in _SHARED_OBJECTS
-            return _SERVER if shared else ""
-        case name:
-            return _FORBIDDEN.get(name, "")
-
-
-def _forbidden_copy(node: Any) -> str:
-    if not node.filename:
-        return _CLIENT
-    return _OUTSIDE if node.is_program or not node.is_from else ""

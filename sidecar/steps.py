@@ -28,25 +28,9 @@ from sidecar.model import (
     Step,
     StepKind,
 )
+from sidecar.session_state import can_be_made_again, ends_with_its_block
 
 State = Mapping[FactKey, str | None]
-
-_SETTINGS = frozenset({"SET", "RESET", "SELECT", "LISTEN", "UNLISTEN"})
-"""Kinds that set the session (SELECT by set_config) and hold nothing in it."""
-
-_LOCAL = re.compile(
-    r"SET\s+LOCAL\s+(?!lock_timeout|statement_timeout)|.*set_config\s*\(.*,\s*'?(t|true|on)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""A setting that ends with its transaction and may change what statements mean."""
-
-_WITH_ITS_BLOCK = re.compile(
-    r"SET\s+(CONSTRAINTS|TRANSACTION)\b|.*\bON\s+COMMIT\s+(DROP|DELETE)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Other things of a session that COMMIT ends or makes different."""
-
-_DROPPED_AT_COMMIT = re.compile(r".*\bON\s+COMMIT\s+DROP\b", re.IGNORECASE | re.DOTALL)
 
 _LABEL = re.compile(
     r"ALTER\s+TYPE\b.*?\bADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?'((?:[^']|'')*)'",
@@ -176,7 +160,7 @@ def _stops(script: Script, start: int) -> tuple[int, ...]:
             stops |= {statement.index - 1, statement.index}
         elif statement.block in script.undone_blocks:
             continue  # nothing of it lasts, as in the script
-        elif _ends_with_its_block(statement):
+        elif statement.block is not None and ends_with_its_block(statement):
             stops.add(max(s.index for s in script.statements if s.block == statement.block))
         elif statement.adds_enum_value:
             new_values.append((_before_first_use(statement, script), statement.index))
@@ -184,14 +168,6 @@ def _stops(script: Script, start: int) -> tuple[int, ...]:
         if not any(first <= k <= last for k in stops):
             stops.add(last)
     return tuple(sorted(k for k in stops if k > start))
-
-
-def _ends_with_its_block(statement: Statement) -> bool:
-    return (
-        statement.block is not None
-        and statement.nature is Nature.SESSION
-        and bool(_LOCAL.match(statement.sql) or _WITH_ITS_BLOCK.match(statement.sql))
-    )
 
 
 def _before_first_use(adding: Statement, script: Script) -> int:
@@ -232,11 +208,7 @@ def _may_use(statement: Statement, label: str) -> bool:
 def _settings(work: Work) -> Iterator[Step]:
     """Settings of the session that the statements before made; they are made again."""
     for statement in work.script.statements[: work.start]:
-        if statement.nature is Nature.SESSION and not (
-            makes_temporary(statement)
-            or _LOCAL.match(statement.sql)
-            or _WITH_ITS_BLOCK.match(statement.sql)
-        ):
+        if can_be_made_again(statement):
             yield _step(statement, "sets the session as the script had it")
 
 
@@ -280,17 +252,3 @@ def _hazard(statement: Statement) -> Hazard:
             return Hazard.NONE
         case _:
             assert_never(statement.nature)
-
-
-def makes_temporary(statement: Statement) -> bool:
-    """Whether it leaves more in the session than a setting, which can simply be made again."""
-    return (
-        statement.nature is Nature.SESSION
-        and statement.kind not in _SETTINGS
-        and not _DROPPED_AT_COMMIT.match(statement.sql)
-    )
-
-
-def lasts_for_a_transaction(statement: Statement) -> bool:
-    """Whether it sets something, which statements may need, until its transaction ends."""
-    return statement.nature is Nature.SESSION and bool(_LOCAL.match(statement.sql))

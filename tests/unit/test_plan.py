@@ -44,6 +44,18 @@ FORWARD, REBUILD = Policy(Preset.FORWARD), Policy(Preset.REBUILD)
 THREE = script_of("CREATE TABLE t1 ()", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()")
 
 
+T = "CREATE TABLE t ()"
+HAS_CRON = """
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') INTO has;
+IF NOT has THEN RAISE WARNING 'the extension is not there'; END IF;
+PERFORM set_config('my.has_cron', has::text, false);"""
+
+
+def do(body: str) -> str:
+    """A block of PL/pgSQL."""
+    return f"DO $$ DECLARE has BOOLEAN; BEGIN {body} END $$"
+
+
 def planned(known: Situation, policy: Policy = FORWARD) -> Plan:
     """The plan, where there must be one."""
     decision = decide(known, policy)
@@ -176,6 +188,26 @@ def test_settings_of_the_session_are_made_again() -> None:
     assert [step.reason for step in plan.steps[:3]][2] == "missing"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        do(HAS_CRON),
+        do("SET search_path = s;"),
+        do("IF current_user = 'app' THEN RESET ROLE; END IF;"),
+        do("PERFORM set_config('a.b', current_setting('c.d', true), false);"),
+        "SELECT set_config('a.b', (SELECT count(*) FROM pg_roles)::text, false)",
+    ],
+)
+def test_a_setting_behind_a_guard_is_made_again(sql: str) -> None:
+    """What it looks at is as it was, so that it sets the same."""
+    assert run(planned(situation(script_of(sql, T, T), after=2))) == [1, 3]
+
+
+def test_what_the_server_alone_shows_hinders_nothing_behind_us() -> None:
+    """Roles are in no database; that it ran is known from what comes after it."""
+    assert run(planned(situation(script_of("CREATE ROLE x", T, T), after=2))) == [3]
+
+
 def test_transaction_control_is_left_out() -> None:
     """The repair has transactions of its own."""
     script = script_of(
@@ -199,6 +231,18 @@ def test_transaction_control_is_left_out() -> None:
         (("CREATE TEMP TABLE x ()", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
         (("PREPARE x AS SELECT 1", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
         (("SET LOCAL search_path = s", "CREATE TABLE t2 ()"), 0, "transaction"),
+        ((do("SET LOCAL search_path = s;"), "CREATE TABLE t2 ()"), 0, "transaction"),
+        ((do("PERFORM set_config('a.b', 'c', true);"), "CREATE TABLE t2 ()"), 0, "transaction"),
+        ((do("SET LOCAL a.b = c; UPDATE x SET a = 1;"), "CREATE TABLE t2 ()"), 0, "transaction"),
+        ((do("CREATE TEMP TABLE x ();"), "CREATE TABLE t2 ()", "SELECT 1"), 2, "temporary"),
+        ((do("SET a.b = c; SET LOCAL d.e = f;"), T, T), 2, "for one alone"),
+        ((do("CREATE TYPE e AS ENUM (); SET a.b = c;"), T, T), 2, "besides"),
+        ((do("UPDATE x SET a = 1; PERFORM set_config('a.b', 'c', f());"), T, T), 2, "besides"),
+        (("SELECT set_config('a.b', (SELECT max(c) FROM x), false)", T, T), 2, "other now"),
+        (("SELECT set_config('a.b', now()::text, false)", T, T), 2, "other now"),
+        ((do("PERFORM set_config('a.b', current_date::text, false);"), T, T), 2, "other now"),
+        ((do(HAS_CRON), "CREATE EXTENSION pg_cron", T), 2, "the script changes that"),
+        (("ALTER DATABASE x SET timezone = 'UTC'", T, T), 2, "begin with"),
         (("DO 'BEGIN COMMIT; END'", "CREATE TABLE t2 ()"), 0, "commits as it goes"),
         (("SET a.b = c", "DO 'BEGIN COMMIT; END'", "CREATE TABLE t3 ()"), 0, "commits as it goes"),
     ],
@@ -228,7 +272,6 @@ CIC, VACUUM, VALUE = (
     "VACUUM t",
     "ALTER TYPE e ADD VALUE 'x'",
 )
-T = "CREATE TABLE t ()"
 USE = "ALTER TABLE t ALTER a SET DEFAULT 'x'"
 
 TOGETHER: dict[str, tuple[tuple[str, ...], int, list[str]]] = {

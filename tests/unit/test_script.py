@@ -152,18 +152,18 @@ CASES = (
     Case("ALTER TABLE a DETACH PARTITION b CONCURRENTLY", "ALTER TABLE", solo=True),
     Case("ALTER TABLE a DETACH PARTITION b", "ALTER TABLE"),
     # never run by a repair
-    Case("ALTER SYSTEM SET a = 1", "ALTER SYSTEM", solo=True, forbidden=True),
-    Case("CREATE DATABASE d", "CREATE DATABASE", solo=True, forbidden=True),
-    Case("DROP DATABASE d", "DROP DATABASE", solo=True, forbidden=True),
-    Case("ALTER DATABASE d SET TABLESPACE p", "ALTER DATABASE", solo=True, forbidden=True),
-    Case("ALTER DATABASE d SET a = 1", "ALTER DATABASE", forbidden=True),
-    Case("COMMENT ON DATABASE d IS 'x'", "COMMENT", forbidden=True),
-    Case("GRANT CONNECT ON DATABASE d TO r", "GRANT", forbidden=True),
-    Case("CREATE TABLESPACE p LOCATION '/x'", "CREATE TABLESPACE", solo=True, forbidden=True),
-    Case("DROP TABLESPACE p", "DROP TABLESPACE", solo=True, forbidden=True),
-    Case("CREATE ROLE r", "CREATE ROLE", forbidden=True),
+    Case("ALTER SYSTEM SET a = 1", "ALTER SYSTEM", DATA, solo=True, forbidden=True),
+    Case("CREATE DATABASE d", "CREATE DATABASE", DATA, solo=True, forbidden=True),
+    Case("DROP DATABASE d", "DROP DATABASE", DATA, solo=True, forbidden=True),
+    Case("ALTER DATABASE d SET TABLESPACE p", "ALTER DATABASE", DATA, solo=True, forbidden=True),
+    Case("ALTER DATABASE d SET a = 1", "ALTER DATABASE", DATA, forbidden=True),
+    Case("COMMENT ON DATABASE d IS 'x'", "COMMENT", DATA, forbidden=True),
+    Case("GRANT CONNECT ON DATABASE d TO r", "GRANT", DATA, forbidden=True),
+    Case("CREATE TABLESPACE p LOCATION '/x'", "CREATE TABLESPACE", DATA, solo=True, forbidden=True),
+    Case("DROP TABLESPACE p", "DROP TABLESPACE", DATA, solo=True, forbidden=True),
+    Case("CREATE ROLE r", "CREATE ROLE", DATA, forbidden=True),
     Case("ALTER ROLE r RENAME TO q", "ALTER ROLE", forbidden=True),
-    Case("GRANT r TO q", "GRANT", forbidden=True),
+    Case("GRANT r TO q", "GRANT", DATA, forbidden=True),
     Case("DROP OWNED BY r", "DROP OWNED", forbidden=True),
     Case("REASSIGN OWNED BY r TO q", "REASSIGN OWNED", forbidden=True),
     Case("CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p", "CREATE SUBSCRIPTION",
@@ -183,6 +183,25 @@ def test_properties_of_statements(case: Case) -> None:
     assert (found.solo, bool(found.forbidden)) == (case.solo, case.forbidden)
     assert found.reach_known is case.reach_known
     assert (found.control, found.block, found.adds_enum_value) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("sql", "elsewhere"),
+    [
+        ("CREATE ROLE r", True),
+        ("ALTER ROLE r SET a = 1", True),
+        ("GRANT r TO q", True),
+        ("COMMENT ON ROLE r IS 'x'", True),
+        ("ALTER ROLE r RENAME TO q", False),  # facts name roles
+        ("DROP OWNED BY r", False),
+        ("REASSIGN OWNED BY r TO q", False),
+        ("DROP SUBSCRIPTION s", False),
+        ("GRANT SELECT ON t TO r", False),
+    ],
+)
+def test_what_only_the_server_shows_is_marked(sql: str, elsewhere: bool) -> None:
+    """Once it ran, nothing of it is missing in a shadow, which is a database of that server."""
+    assert only(sql).elsewhere is elsewhere
 
 
 def test_new_enum_value_is_marked() -> None:
