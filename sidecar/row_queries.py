@@ -1,7 +1,8 @@
 """SQL that counts what a data statement would do now, made from its own parse tree.
 
 Nothing is spelled by hand: the parts are those of the user's statement, turned back to text
-by PostgreSQL's own parser. The texts hold `model.COLUMNS` where the columns go.
+by PostgreSQL's own parser. The texts hold `model.COLUMNS` where the columns go, and the values
+are yet as the statement gives them: `column_types` makes them what the columns would hold.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sidecar.model import COLUMNS
+from sidecar.model import COLUMNS, HELD
 from sidecar.sql_text import quoted
 from sidecar.statement_reach import reach, type_name
 
@@ -40,30 +41,24 @@ def same_as_set(targets: Sequence[Any], alias: str) -> str:
             return ""
         if _does_more(_selecting(target.val)):
             return ""
-        value = expression(target.val)
-        column = f"{quoted(alias)}.{quoted(target.name)}"
-        given = f"CASE WHEN true THEN ({value}) ELSE {column} END"  # in the column's type
-        conditions.append(f"{column}::text IS DISTINCT FROM ({given})::text")  # 1.0 is not 1.00
+        name = quoted(target.name)
+        given = f"{HELD}{name}{HELD}{expression(target.val)}{HELD}"
+        there = f"{quoted(alias)}.{name}"
+        conditions.append(f"{there}::text IS DISTINCT FROM {given}::text")  # 1.0 is not 1.00
     return " OR ".join(conditions)
 
 
 def rows_given(node: Any, columns: Sequence[str]) -> str:
-    """A SELECT of the rows which an INSERT gives, in the types of its table.
+    """A SELECT of the rows, named `given`, which an INSERT gives.
 
     A row without values, a DEFAULT for the whole row, gives '', and so does what would move a
     sequence on, or change the session, if it were asked.
     """
     if not node.HasField("select_stmt") or _does_more(node):
         return ""
-    wanted = ", ".join(map(quoted, columns)) or "*"
-    bare = _select()
-    bare.target_list.add().res_target.val.column_ref.fields.add().string.sval = COLUMNS
-    bare.from_clause.add().range_var.CopyFrom(node.relation)
-    bare.from_clause[0].range_var.ClearField("alias")
-    types = _text(bare).replace(COLUMNS, wanted, 1) + " WHERE false"
-    parts = [f"({_text(part)})" for part in _queries(node.select_stmt.select_stmt)]
-    given = " UNION ALL ".join([types, *parts])
-    return f"{_with(node)}SELECT {COLUMNS} FROM ({given}) AS given"  # noqa: S608 (parser's text)
+    query = _text(_without_new(node.select_stmt.select_stmt))
+    names = f"({', '.join(map(quoted, columns))})" if columns else ""
+    return f"{_with(node)}SELECT {COLUMNS} FROM ({query}) AS given{names}"  # noqa: S608 (parser's)
 
 
 def expression(node: Any) -> str:
@@ -87,35 +82,22 @@ _UUIDS = frozenset(
 )
 
 
-def _queries(query: Any) -> Iterable[Any]:
-    """The query itself; of VALUES each row as a query, so that its constants take types."""
-    if not query.values_lists:
-        yield _without_uuids(query)
-    for row in query.values_lists:
-        select = _select()
-        for item in row.list.items:
-            value = select.target_list.add().res_target.val
-            value.CopyFrom(item)
-            _forget_new(value)
-        yield select
-
-
-def _without_uuids(query: Any) -> Any:
-    """The query with NULL for new UUIDs, but where they make each row another one."""
+def _without_new(query: Any) -> Any:
+    """The query with NULL for defaults and new UUIDs, but where they make each row another one."""
     if query.distinct_clause or query.group_clause:
         return query
     without = _select()
     without.CopyFrom(query)
     for item in without.target_list:
         _forget_new(item.res_target.val)
+    for row in without.values_lists:
+        for value in row.list.items:
+            _forget_new(value)
     return without
 
 
 def _forget_new(value: Any) -> None:
-    """Make NULL of a default and of a new UUID: such a column is never compared.
-
-    An INSERT casts a UUID to the type of its column, often TEXT, where a UNION refuses to.
-    """
+    """Make NULL of a default and of a new UUID: such a column is never compared."""
     call = value.func_call
     uuid = bool(call.funcname) and call.funcname[-1].string.sval in _UUIDS
     if uuid or value.HasField("set_to_default"):

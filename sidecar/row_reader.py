@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sidecar.db import Session, identifier
+from sidecar.column_types import COLUMN_TYPES, column_types, typed
+from sidecar.db import Session, identifier, literal
 from sidecar.errors import DatabaseError
 from sidecar.model import COLUMNS, RowChange, Seen, Statement, Verb, Window
 from sidecar.queries import SET_SEARCH_PATH
@@ -44,18 +45,28 @@ def seen(
     with session.undone():
         session.execute(_TIME_LIMIT)
         session.query(SET_SEARCH_PATH, (search_path,))
+        statements = _typed(session, statements)
         for statement in statements:
             mine = windows.get(statement.writes, window)
             one = _seen(session, statement, mine, keys.get(statement.index, ()))
             filled = _filled(session, statement.change, starts.get(statement.index, {}))
             writer = writers.get(statement.writes)
-            left, spared = _left_by(session, statement.change, window, writer)
-            found[statement.index] = replace(one, filled=filled, left=left, spared=spared)
+            left = _left_by(session, statement.change, window, writer)
+            found[statement.index] = replace(one, filled=filled, left=left)
             if one.writers == 1 and (writer := _sole_writer(session, statement.change, window)):
                 writers[statement.writes] = writer
             if mine and one.matched is not None and _keeps_what_it_gave(statement, statements):
                 windows[statement.writes] = replace(mine, oldest=one.matched - 1)
     return found
+
+
+def _typed(session: Session, statements: Sequence[Statement]) -> list[Statement]:
+    """The same, with the values that they give as the columns of their tables would hold them."""
+    changes = {s.index: s.change for s in statements if s.change and s.change.rows}
+    asked = {c.table: COLUMN_TYPES.format(literal(identifier(*c.table))) for c in changes.values()}
+    types = {table: column_types(_rows(session, query)) for table, query in asked.items()}
+    new = {index: typed(change, types[change.table]) for index, change in changes.items()}
+    return [replace(s, change=new.get(s.index, s.change)) for s in statements]
 
 
 def _keeps_what_it_gave(statement: Statement, statements: Sequence[Statement]) -> bool:
@@ -179,20 +190,13 @@ def _sole_writer(session: Session, change: RowChange | None, window: Window | No
 
 def _left_by(
     session: Session, change: RowChange | None, window: Window | None, writer: int | None
-) -> tuple[int | None, int | None]:
-    """left and spared of `Seen`."""
+) -> int | None:
+    """left of `Seen`."""
     if change is None or window is None or writer is None or not change.row:
-        return None, None
-    its = f"{_age(change.row, window)} = {writer}"
-    counts = f"count(*) FILTER (WHERE {its} AND ({change.differs or 'true'})), "
-    counts += f"count(*) FILTER (WHERE {its})"
-    picked = _one_row(session, change.rows.replace(COLUMNS, counts, 1))
-    table = identifier(*change.table)
-    every = _one_row(
-        session,
-        f"SELECT count(*) FROM {table} AS t WHERE {_age('t', window)} = {writer}",  # noqa: S608
-    )
-    return (picked[0], every[0] - picked[1]) if picked and every else (None, None)
+        return None
+    its = f"{_age(change.row, window)} = {writer} AND ({change.differs or 'true'})"
+    row = _one_row(session, change.rows.replace(COLUMNS, f"count(*) FILTER (WHERE {its})", 1))
+    return row[0] if row else None
 
 
 def _filled(session: Session, change: RowChange | None, starts: Mapping[str, str]) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.model import COLUMNS, RowChange, Verb
+from sidecar.model import COLUMNS, HELD, RowChange, Verb
 from tests.unit.builders import script_of
 
 T = ("t",)
@@ -275,25 +275,18 @@ QUERIES = {
         f"WITH x AS (SELECT 1 AS i) SELECT {COLUMNS} FROM t, x WHERE x.i = t.i"
     ),
     "TRUNCATE t": f"SELECT {COLUMNS} FROM t",
-    "INSERT INTO t (a) SELECT b FROM u": (
-        f'SELECT {COLUMNS} FROM (SELECT "a" FROM t WHERE false'
-        " UNION ALL (SELECT b FROM u)) AS given"
-    ),
+    "INSERT INTO t (a) SELECT b FROM u": f'SELECT {COLUMNS} FROM (SELECT b FROM u) AS given("a")',
     "INSERT INTO t (a, b) SELECT gen_random_uuid(), u.b FROM u": (
-        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
-        " UNION ALL (SELECT NULL, u.b FROM u)) AS given"
+        f'SELECT {COLUMNS} FROM (SELECT NULL, u.b FROM u) AS given("a", "b")'
     ),
     "INSERT INTO t (a, b) VALUES (gen_random_uuid(), 'x')": (
-        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
-        " UNION ALL (SELECT NULL, 'x')) AS given"
+        f'SELECT {COLUMNS} FROM (VALUES (NULL, \'x\')) AS given("a", "b")'
     ),
     "INSERT INTO t (a, b) SELECT DISTINCT gen_random_uuid(), u.b FROM u": (
-        f'SELECT {COLUMNS} FROM (SELECT "a", "b" FROM t WHERE false'
-        " UNION ALL (SELECT DISTINCT gen_random_uuid(), u.b FROM u)) AS given"
+        f'SELECT {COLUMNS} FROM (SELECT DISTINCT gen_random_uuid(), u.b FROM u) AS given("a", "b")'
     ),
     "INSERT INTO t VALUES (1, 'x'), (2, DEFAULT)": (
-        f"SELECT {COLUMNS} FROM (SELECT * FROM t WHERE false UNION ALL (SELECT 1, 'x')"
-        " UNION ALL (SELECT 2, NULL)) AS given"
+        f"SELECT {COLUMNS} FROM (VALUES (1, 'x'), (2, NULL)) AS given"
     ),
     "INSERT INTO t DEFAULT VALUES": "",
     "INSERT INTO t (a) SELECT nextval('q') FROM u": "",
@@ -314,8 +307,8 @@ def test_a_picked_row_differs_by_what_it_would_be_given_as_text() -> None:
     """Equal is not the same: 1.0 is 1.00, and a case-blind text equals itself in capitals."""
     change = known("UPDATE t AS x SET a = 1, b = x.c WHERE x.d")
     assert change.differs == (
-        '"x"."a"::text IS DISTINCT FROM (CASE WHEN true THEN (1) ELSE "x"."a" END)::text OR '
-        '"x"."b"::text IS DISTINCT FROM (CASE WHEN true THEN (x.c) ELSE "x"."b" END)::text'
+        f'"x"."a"::text IS DISTINCT FROM {HELD}"a"{HELD}1{HELD}::text OR '
+        f'"x"."b"::text IS DISTINCT FROM {HELD}"b"{HELD}x.c{HELD}::text'
     )
 
 
