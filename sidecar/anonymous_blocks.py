@@ -48,30 +48,34 @@ UNKNOWN = Block(Nature.DATA, (), reach_known=False, change=None)
 
 def block(tree: Any, parse: Parse) -> Block:
     """What a block does; `tree` is PL/pgSQL's, as JSON values."""
-    nodes = dict.fromkeys(name for name, _ in _nodes(tree))
+    nodes = dict.fromkeys(name for name, _ in steps(tree))
     if not _OPAQUE.isdisjoint(nodes):
         return UNKNOWN
     try:
-        parts = [part for node in _nodes(tree) for part in _parts(*node, parse)]
+        parts = [part for node in steps(tree) for part in _parts(*node, parse)]
     except ValueError:
         return UNKNOWN
     found = [traits(part, words=_words(part)) for part in parts]
-    if not all(one.reach_known and not one.forbidden and not one.solo for one in found):
+    if not all(one.reach_known and one.elsewhere == bool(one.forbidden) for one in found):
+        return UNKNOWN  # what is elsewhere, `replay` lets pass only if it changes nothing there
+    if any(one.solo for one in found):
         return UNKNOWN
     if any(map(_computes_anew, parts)):
         return UNKNOWN
-    natures = {one.nature for one in found}
+    natures = {Nature.CATALOG if one.elsewhere else one.nature for one in found}
     writes = tuple(dict.fromkeys(name for one in found for name in one.writes))
     if Nature.DATA in natures:
         return Block(Nature.DATA, writes, reach_known=True, change=_mixed(parts, writes))
     if Nature.CATALOG in natures:
-        return UNKNOWN if _reads_rows(parts) else _rowless(Nature.CATALOG)
+        # CREATE TABLE AS and CREATE MATERIALIZED VIEW fill what they make.
+        whole = Block(Nature.CATALOG, writes, reach_known=True, change=None)
+        return UNKNOWN if _reads_rows(parts) else whole
     return _rowless(Nature.SESSION if Nature.SESSION in natures else Nature.NOTHING)
 
 
 def computes_only(tree: Any, parse: Parse) -> bool:
     """Whether a function's body does nothing but compute, from what it is given alone."""
-    nodes = list(_nodes(tree))
+    nodes = list(steps(tree))
     if not (_OPAQUE | _DYNAMIC).isdisjoint(name for name, _ in nodes):
         return False
     try:
@@ -126,16 +130,16 @@ def _reads_rows(parts: list[Any]) -> bool:
     )
 
 
-def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:
+def steps(tree: Any) -> Iterator[tuple[str, Any]]:
     """The nodes of PL/pgSQL's tree: their names and what they hold."""
     if isinstance(tree, list):
         for item in tree:
-            yield from _nodes(item)
+            yield from steps(item)
     elif isinstance(tree, dict):
         for name, value in tree.items():
             if name.startswith("PLpgSQL_"):
                 yield name, value
-            yield from _nodes(value)
+            yield from steps(value)
 
 
 def _parts(name: str, value: Any, parse: Parse) -> Iterator[Any]:
@@ -146,7 +150,9 @@ def _parts(name: str, value: Any, parse: Parse) -> Iterator[Any]:
         text = _leading_text(tree)
         if not _CHANGES_THE_CATALOG.match(text) or _MOVES_VALUES.search(constants):
             raise ValueError(text)
-        yield parse("COMMENT ON SCHEMA pg_catalog IS NULL")  # stands for any such change
+        whole = type_name(inner(tree.target_list[0].res_target.val)) == "A_Const"
+        # What is put together stands for any such change.
+        yield parse(text if whole else "COMMENT ON SCHEMA pg_catalog IS NULL")
     elif name == "PLpgSQL_expr":
         mode, query = value.get("parseMode", _STATEMENT), value["query"]
         if mode == _ASSIGNMENT:

@@ -11,14 +11,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sidecar.model import Difference, FactKey, Facts, Plan, Proof, Table
+from sidecar.consequences import Lineage, consequences
+from sidecar.model import Change, Difference, FactKey, Facts, Plan, Proof, Table
 from sidecar.quarantine import QUARANTINE
 from sidecar.table_names import parts
+
+Said = tuple[tuple[FactKey, str], ...]
+"""Facts of several moments: one key may be there with several definitions."""
 
 _FOLLOWS_AN_OBJECT = frozenset({"privilege"})
 """Facts which default privileges of the live database add to a new object by themselves."""
 
 _RUNS_CODE = frozenset({"trigger", "rule", "view"})
+_FILLED = re.compile(r" (?:DEFAULT|GENERATED) ")
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s"(),])+'
 _PASSED_FROM = re.compile(
     rf"REFERENCES ({_NAME})\(.*ON (?:DELETE|UPDATE) (?:CASCADE|SET)"
@@ -59,14 +64,23 @@ def prove(
     others = {key for key in (*before, *after) if key not in plan.expected}
     touched = {name for key in plan.expected for name in (key.identity, key.on) if name}
     owners = _stand_alone(plan.expected)
-    violations = [
-        f"{key} changed from {before.get(key)!r} to {after.get(key)!r}"
+    changed = [
+        Change(key, before.get(key), after.get(key))
         for key in sorted(others)
-        if before.get(key) != after.get(key) and not _allowed(key, before, owners)
+        if before.get(key) != after.get(key)
     ]
-    violations += _row_violations(
-        plan, {**before, **after}, rows_before, rows_after, touched, ledger
-    )
+    said = _ever_said(plan, before, after)
+    lineage = Lineage(said)
+    unknown = tuple(change for change in changed if change.key not in plan.known)
+    followed = consequences(unknown, plan.effects, lineage)
+    violations = [
+        f"{change.key} changed from {change.before!r} to {change.after!r}"
+        for change in changed
+        if change.key not in followed and not _allowed(change.key, before, owners)
+    ]
+    rewritten = {change.key.on for effect in plan.effects for change in effect if _rewrites(change)}
+    touched |= {table for table in rows_before.files if lineage.ancestors(table) & rewritten}
+    violations += _row_violations(plan, said, rows_before, rows_after, touched, ledger)
     return Proof(
         touched_facts=len(plan.expected),
         other_facts=len(others),
@@ -74,6 +88,20 @@ def prove(
         differences=differences,
         violations=tuple(violations),
     )
+
+
+def _ever_said(plan: Plan, before: Facts, after: Facts) -> Said:
+    """All facts before, after and between: a trigger may be made, fire, and be dropped again."""
+    changes = [change for effect in plan.effects for change in effect]
+    between = [(c.key, text) for c in changes for text in (c.before, c.after) if text is not None]
+    return (*before.items(), *after.items(), *between)
+
+
+def _rewrites(change: Change) -> bool:
+    """Whether the rows of its table, and of partitions and heirs, may have to be written anew."""
+    if change.key.kind != "column" or change.after is None:
+        return False
+    return change.before is not None or bool(_FILLED.search(change.after))
 
 
 def _allowed(key: FactKey, before: Facts, owners: set[str]) -> bool:
@@ -93,7 +121,7 @@ def _stand_alone(expected: Mapping[FactKey, str | None]) -> set[str]:
 
 
 def _row_violations(
-    plan: Plan, facts: Facts, before: Rows, after: Rows, touched: set[str], ledger: str
+    plan: Plan, facts: Said, before: Rows, after: Rows, touched: set[str], ledger: str
 ) -> list[str]:
     """Rows that changed where no data statement of the migration writes.
 
@@ -119,17 +147,17 @@ def _row_violations(
     return violations
 
 
-def _reach(writes: tuple[str, ...], facts: Facts) -> set[Table] | None:
+def _reach(writes: tuple[str, ...], facts: Said) -> set[Table] | None:
     """Tables that writing to `writes` may change, or None where code decides.
 
     Foreign keys pass changes on (CASCADE, SET NULL, SET DEFAULT), and partitions hold the
     rows of their parent; a view passes them to the tables of its query.
     """
     reached = {parts(name) for name in writes}
-    code = {parts(key.on or key.identity) for key in facts if key.kind in _RUNS_CODE}
+    code = {parts(key.on or key.identity) for key, _ in facts if key.kind in _RUNS_CODE}
     links = [
         (parts(key.on or key.identity), tuple(_sources(text)))
-        for key, text in facts.items()
+        for key, text in facts
         if key.kind in {"constraint", "table"}
     ]
     more = reached

@@ -44,6 +44,10 @@ EXECUTE format('ALTER TABLE %I ADD COLUMN "x" INTEGER', 'Post');""",
 EXECUTE 'DROP INDEX IF EXISTS ' || quote_ident('Post_idx') || ';';""",
     "a policy put together": """
 EXECUTE 'CREATE POLICY p ON "Post" USING ("authorId" = 1)';""",
+    "a role unless there": """
+IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN
+  CREATE ROLE app; ALTER ROLE app SET timezone = 'UTC'; COMMENT ON ROLE app IS 'x';
+END IF;""",
     "many, of the catalog": """
 FOR r IN SELECT conname FROM pg_catalog.pg_constraint WHERE conrelid = '"Post"'::regclass LOOP
   EXECUTE 'ALTER TABLE "Post" DROP CONSTRAINT ' || quote_ident(r.conname);
@@ -57,6 +61,24 @@ def test_a_guarded_change_of_the_catalog_is_one(case: str) -> None:
     """Its effect is a matter of facts, as that of the statement it guards."""
     found = block(CATALOG[case], declared="DECLARE r RECORD;")
     assert (found.nature, found.reach_known, found.writes) == (Nature.CATALOG, True, ())
+
+
+FILLED = {
+    "a table": 'CREATE TABLE "Copy" AS SELECT 1;',
+    "a view": """
+IF NOT EXISTS (SELECT FROM pg_matviews WHERE matviewname = 'Copy') THEN
+  CREATE MATERIALIZED VIEW "Copy" AS SELECT "id" FROM "Post";
+END IF;""",
+    "by a text": """EXECUTE 'CREATE TABLE "Copy" AS SELECT 1';""",
+}
+
+
+@pytest.mark.parametrize("case", FILLED)
+def test_what_is_filled_when_it_is_made_is_written(case: str) -> None:
+    """It is a change of the catalog, whose rows are those of its query."""
+    found = block(FILLED[case])
+    assert (found.nature, found.reach_known) == (Nature.CATALOG, True)
+    assert found.writes == ('"Copy"',)
 
 
 NOTHING = {
@@ -137,8 +159,10 @@ ALTER TABLE "Post" ALTER COLUMN "x" TYPE INTEGER USING "x" * 2;""",
 IF EXISTS (SELECT FROM "Post") THEN ALTER TABLE "Post" ADD COLUMN "x" INTEGER; END IF;""",
     "a counter by rows": """
 EXECUTE 'CREATE SEQUENCE q START ' || (SELECT max(id) FROM "Post");""",
+    "a function by a text": """EXECUTE 'CREATE TABLE "Copy" AS SELECT anything()';""",
     "a commit": 'UPDATE "Post" SET "x" = 1; COMMIT;',
-    "the whole server": "CREATE ROLE app;",
+    "what other databases hold": "DROP OWNED BY app;",
+    "another database": "CREATE DATABASE other;",
 }
 
 

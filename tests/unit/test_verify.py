@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model import Action, FactKey, Facts, FindingName, Plan, Proof
+from sidecar.model import Action, Change, FactKey, Facts, FindingName, Plan, Proof
 from sidecar.quarantine import QUARANTINE
 from sidecar.verify import Rows, prove
 from tests.unit.builders import NAME, facts, table
@@ -232,6 +232,58 @@ def test_rows_change_only_where_the_migration_writes(name: str) -> None:
     proven = proof(plan, before=before, after=after, changed={changed: 3})
     assert proven.holds is allowed
     assert allowed or any(f"3 rows of {changed}" in told for told in proven.violations)
+
+
+@pytest.mark.parametrize(
+    ("between", "changed", "allowed"),
+    [
+        (FactKey("trigger", "g", "public.old"), "public.b", True),
+        (FactKey("trigger", "g", "shop.old"), "public.b", False),
+        (fk("public.b", "public.old")[0], "public.b", True),
+        (fk("public.b", "public.old")[0], "public.c", False),
+    ],
+)
+def test_what_was_there_for_a_while_passes_changes_on(
+    between: FactKey, changed: str, *, allowed: bool
+) -> None:
+    """A trigger or a foreign key that the script makes and drops again worked in between."""
+    text = fk("public.b", "public.old")[1]
+    effects = ((Change(between, None, text),), (), (Change(between, text, None),))
+    plan = replace(PLAN, writes=("public.old",), effects=effects)
+    assert proof(plan, changed={changed: 1}).holds is allowed
+
+
+NEW_COLUMN, OWN = FactKey("column", "a", "public.made"), FactKey("column", "a", "public.p1")
+HEIR = dict([part("public.made", "public.p1")])
+
+
+def test_only_what_the_shadow_never_had_may_follow() -> None:
+    """A partition gets the column of its parent; one that the shadow knows is compared with it."""
+    before, after = {**OTHERS, **HEIR}, {**AFTER, **HEIR, OWN: "integer INHERITED"}
+    plan = replace(PLAN, effects=((Change(NEW_COLUMN, None, "integer"),),))
+    assert proof(plan, before=before, after=after).holds
+    assert not proof(replace(plan, known=frozenset({OWN})), before=before, after=after).holds
+    assert not proof(before=before, after=after).holds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "holds"),
+    [
+        (None, "integer DEFAULT 3", True),
+        (None, "integer GENERATED ALWAYS AS (b) STORED", True),
+        ("text", "integer", True),
+        (None, "integer", False),
+        ("text", None, False),
+    ],
+)
+def test_the_storage_of_a_partition_is_replaced_only_with_its_columns(
+    before: str | None, after: str | None, *, holds: bool
+) -> None:
+    """A column that is filled or gets another type rewrites the rows of partitions too."""
+    plan = replace(PLAN, effects=((Change(NEW_COLUMN, before, after),),))
+    was = {**OTHERS, **dict([part("public.made", "public.old")])}
+    now = {**AFTER, **dict([part("public.made", "public.old")])}
+    assert proof(plan, before=was, after=now, files={**FILES, "public.old": (1, 9)}).holds is holds
 
 
 def test_rows_of_a_statement_that_calls_code_are_its_own_affair() -> None:
