@@ -17,10 +17,9 @@ from sidecar.row_proofs import (
     RowEvidence,
     brought_by,
     leaves,
-    watched,
     wrote_itself,
 )
-from sidecar.table_names import parts, same_table
+from sidecar.table_names import meet, parts, same_table
 
 _DOMAIN = re.compile(r"DOMAIN .* DEFAULT ")
 _COMPUTED = re.compile(r" (DEFAULT|GENERATED) ")
@@ -50,8 +49,13 @@ def is_unset(question: Question, statement: Statement, rows: RowEvidence) -> str
         return ""
     if change.reads and not _was_there_to_read(statement, change, seen, question.live):
         return ""
-    left = bool(seen.left) and wrote_itself(question, change, rows)
-    told = left or (rows.window is not None and bool(seen.older))
+    earlier = any(
+        meet(s.writes, statement.writes) for s in question.between(0, statement.index - 1)
+    )
+    once = bool(seen.left) or (earlier and seen.writers == 1 and (seen.picked or 0) > 1)
+    told = (once and wrote_itself(question, change, rows)) or (
+        rows.window is not None and bool(seen.older)
+    )
     later = question.between(statement.index, question.candidates[-1])
     unset = seen.filled == 0 and all(leaves(other, change.table, change.writes) for other in later)
     if told and seen.pending and unset and _alone_fills(question, statement):
@@ -82,7 +86,7 @@ def _alone_fills(question: Question, statement: Statement) -> bool:
         change is not None
         and change.verb in SET_COLUMNS
         and private(change.table, change.writes, new)
-        and not watched(question, change.table)
+        and not question.watched(change.table, change.writes)
         and all(
             leaves(other, change.table, change.writes)
             for other in question.between(0, statement.index - 1)

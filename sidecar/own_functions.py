@@ -46,7 +46,7 @@ _CALLED = frozenset({"aggregate", "function", "procedure"})
 def _only(definition: str) -> bool:
     try:
         node = one_statement(definition)
-        options = _options(node)
+        options = options_of(node)
         body = [part.string.sval for part in options["as"].list.items]
         match options["language"].string.sval.lower():
             case "plpgsql":
@@ -59,7 +59,8 @@ def _only(definition: str) -> bool:
         return False
 
 
-def _options(node: Any) -> Mapping[str, Any]:
+def options_of(node: Any) -> Mapping[str, Any]:
+    """Those of a CREATE FUNCTION by name; none of one whose body is parsed, or anything else."""
     if type_name(node) != "CreateFunctionStmt" or node.HasField("sql_body"):
         return {}
     return {item.def_elem.defname: item.def_elem.arg for item in node.options}

@@ -11,12 +11,13 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sidecar.evidence import changes_nothing, may_do_more
+from sidecar.calm_triggers import may_fire_again, watched
+from sidecar.evidence import keeps_rows, may_do_more
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
 from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
 from sidecar.new_columns import is_set, is_unset
-from sidecar.row_proofs import Question, RowEvidence, columns_made, did_not_run, ran, watched
+from sidecar.row_proofs import Question, RowEvidence, columns_made, did_not_run, ran
 from sidecar.sql_text import quoted
 from sidecar.table_names import unique_keys
 
@@ -89,12 +90,12 @@ def _without_vacuous(
 
 
 def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> bool:
-    if changes_nothing(statement, question.effects):
+    if keeps_rows(statement, question.effects):
         return not may_do_more(statement, drifted=question.drifted)
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None:
         return False
-    if watched(question, change.table, sees=_EACH_STATEMENT if seen.picked == 0 else None):
+    if watched(question.live, change.table, sees=_EACH_STATEMENT if seen.picked == 0 else None):
         return False
     if seen.picked == 0:
         return True
@@ -107,8 +108,9 @@ def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> 
 
 def _may_repeat(question: Question, left: tuple[int, ...], rows: RowEvidence) -> bool:
     between = question.between(left[0], left[-1])
-    data = [s for s in between if not changes_nothing(s, question.effects)]
-    if any(s.change is None or _is_watched(question, s.change) for s in data):
+    data = [s for s in between if not keeps_rows(s, question.effects)]
+    changes = [s.change for s in data if s.change is not None]
+    if len(changes) < len(data) or any(_is_watched(question, c, changes) for c in changes):
         return False
     if any(not _finds_its_rows(s, rows) for s in data):
         return False
@@ -142,8 +144,17 @@ def _is_inert(question: Question, statement: Statement, rows: RowEvidence) -> bo
     return (
         _left_nothing(statement, rows)
         or _is_absent(statement, rows)
+        or _is_done(statement, rows)
         or _is_private(question, statement)
     )
+
+
+def _is_done(statement: Statement, rows: RowEvidence) -> bool:
+    """Whether an UPDATE would set nothing but what is there; only triggers would see it."""
+    seen, change = rows.seen.get(statement.index), statement.change
+    if seen is None or change is None or change.verb is not Verb.UPDATE or change.reads:
+        return False
+    return seen.pending == 0 and not change.volatile and not change.fleeting
 
 
 def _is_absent(statement: Statement, rows: RowEvidence) -> bool:
@@ -193,10 +204,12 @@ def _is_private(question: Question, statement: Statement) -> bool:
     return same and private(change.table, change.writes, columns_made(question))
 
 
-def _is_watched(question: Question, change: RowChange) -> bool:
+def _is_watched(question: Question, change: RowChange, all_: Sequence[RowChange]) -> bool:
     if change.verb in {Verb.REFRESH, Verb.SET_SEQUENCE}:
         return False
-    return watched(question, change.table)
+    triggers, made = question.triggers(change.table), columns_made(question)
+    calm = may_fire_again(triggers, change.table, all_, made, question.live)
+    return watched(question.live, change.table, calm=calm)
 
 
 def _named(statements: Collection[Statement]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.attempt_window import brought, written_by
+from sidecar.calm_triggers import named, spares, watched
 from sidecar.harmless import private
 from sidecar.model import (
     Change,
@@ -27,6 +28,7 @@ from sidecar.model import (
     Verb,
     Window,
 )
+from sidecar.row_triggers import Course, Triggers, triggers_of
 from sidecar.table_names import meet, parts, same_table
 
 SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
@@ -35,7 +37,6 @@ _HIDES = frozenset({"trigger", "rule"})
 _MOVES = re.compile(r"RENAME|SET\s+SCHEMA", re.IGNORECASE)
 _MAY_SKIP = re.compile(" (BEFORE|INSTEAD) ")
 _COMPUTED = re.compile(r" (DEFAULT|GENERATED) .*\(")
-_RELATIONS = frozenset({"table", "view", "materialized view"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,22 @@ class Question:
 
     def between(self, low: int, high: int) -> tuple[Statement, ...]:
         return self.script.statements[low:high]
+
+    def triggers(self, table: Table) -> Triggers:
+        """Those of a table, as far as it is known what they do."""
+        effects = self.effects[: self.candidates[-1]]
+        return triggers_of(table, Course(self.base, effects, self.candidates[0], self.live))
+
+    def watched(
+        self,
+        table: Table,
+        columns: Collection[str],
+        *,
+        by: RowChange | None = None,
+        sees: re.Pattern[str] | None = None,
+    ) -> bool:
+        """See `calm_triggers`; a trigger that spares these columns, or `by`, does not count."""
+        return watched(self.live, table, sees=sees, calm=spares(self.triggers(table), columns, by))
 
 
 def did_not_run(question: Question, statement: Statement, rows: RowEvidence) -> str:
@@ -113,7 +130,8 @@ def _rows_are_older(question: Question, statement: Statement, rows: RowEvidence)
     seen, change = rows.seen.get(statement.index), statement.change
     if seen is None or change is None or rows.window is None:
         return ""
-    if watched(question, change.table, sees=_MAY_SKIP):
+    rests_on = named(change) if change.key is not None else frozenset[str]()
+    if question.watched(change.table, rests_on, by=change, sees=_MAY_SKIP):
         return ""
     # Few such rows may be of transactions that began before the attempt and went on writing.
     most = (seen.older or 0) * 2 > (seen.picked or 0)
@@ -135,24 +153,18 @@ def _all_older(change: RowChange, seen: Seen) -> bool:
 def _rows_are_left(question: Question, statement: Statement, rows: RowEvidence) -> str:
     """It would have rewritten rows that still are as one transaction wrote all rows before it.
 
-    What may leave some of the rows it picks as they were must not be that one itself, nor one
-    with it: after an error only what had a transaction of its own remains.
+    That transaction cannot be its own, which would leave nothing to do.
     """
     seen, change = rows.seen.get(statement.index), statement.change
-    if not (seen and change and seen.left) or change.fleeting or change.reads:
+    if not (seen and change and seen.left and change.settled) or change.reads:
         return ""
-    if watched(question, change.table) or not wrote_itself(question, change, rows):
+    if question.watched(change.table, named(change)) or not wrote_itself(question, change, rows):
         return ""
     after = question.between(statement.index, question.candidates[-1])
-    if change.settled:
-        concerned = change.writes | change.picked_by | change.own_reads
-        alone = all(leaves(s, change.table, concerned) for s in after)
-    else:
-        single = all(s.control is None for s in question.script.statements)
-        single = single and rows.window is not None and rows.window.bounded
-        alone = bool(seen.spared) and single and not any(_may_write(s, change) for s in after)
-    says = f"it did not run: {seen.left} rows that it would change are as one before it left them"
-    return says if alone else ""
+    concerned = change.writes | change.picked_by | change.own_reads
+    if not all(leaves(other, change.table, concerned) for other in after):
+        return ""
+    return f"it did not run: {seen.left} rows that it would change are as one before it left them"
 
 
 def wrote_itself(question: Question, change: RowChange, rows: RowEvidence) -> bool:
@@ -177,24 +189,18 @@ def leaves(other: Statement, table: Table, columns: Collection[str]) -> bool:
     return bool(sets) and frozenset(columns).isdisjoint(sets)
 
 
-def _may_write(other: Statement, change: RowChange) -> bool:
-    named = any(same_table(change.table, parts(name)) for name in other.writes)
-    return named or (other.nature is Nature.DATA and not other.reach_known)
-
-
 def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidence) -> str:
     seen, change = rows.seen.get(statement.index), statement.change
-    if not (seen and change and rows.window and rows.window.sharp):
+    if not (seen and change and rows.window):
+        return ""
+    sharp, mine = rows.window.sharp, is_made(question, change.table)
+    if not (sharp or mine):
         return ""
     if (
         change.verb is Verb.INSERT
         and seen.matched is not None
-        and (seen.matched < rows.window.oldest or _is_first(question, change.table))
-        and (
-            (seen.picked or 0) > 1
-            or statement.index in rows.keys
-            or is_made(question, change.table)
-        )
+        and ((sharp and seen.matched < rows.window.oldest) or _is_first(question, change.table))
+        and ((seen.picked or 0) > 1 or statement.index in rows.keys or mine)
     ):  # else it is one row, such as anybody may have written since
         return "it ran: one transaction of the attempt wrote just the rows that it gives"
     its_own = change.verb is Verb.INSERT and seen.fresh and seen.fresh == seen.picked
@@ -204,7 +210,8 @@ def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidenc
         change.verb is Verb.UPDATE
         and (seen.picked or 0) > 1
         and (seen.older, seen.writers) == (0, 1)
-        and is_made(question, change.table)  # others write all rows of their tables too
+        and sharp
+        and mine  # others write all rows of their tables too
         and not change.reads
         and not change.fleeting
         and change.picked_by.isdisjoint(change.writes)
@@ -224,7 +231,7 @@ def _first_open_writer(question: Question, statement: Statement) -> bool:
         and other.change is not None
         and other.change.verb in {Verb.INSERT, Verb.UPDATE}  # rows that go may change others
         and not other.change.spreads
-        and not watched(question, other.change.table)
+        and not question.watched(other.change.table, (), by=other.change)
         and not meet(other.writes, statement.writes)
         for other in before
         if other.nature is Nature.DATA
@@ -265,24 +272,6 @@ def _alone_in_private(question: Question, statement: Statement) -> bool:
         for other in others
         for name in other.writes  # of CREATE TABLE AS too
     ) and all(other.reach_known for other in others if other.nature is Nature.DATA)
-
-
-def watched(question: Question, table: Table, *, sees: re.Pattern[str] | None = None) -> bool:
-    """Whether more may happen to its rows than a statement says, or less where `sees` says so.
-
-    Triggers and rules make it so, and that it is no ordinary table but a view or a foreign one.
-    """
-    relations = {
-        key: text
-        for key, text in question.live.items()
-        if key.kind in _RELATIONS and same_table(table, parts(key.identity))
-    }
-    ordinary = all(k.kind == "table" and "FOREIGN TABLE" not in t for k, t in relations.items())
-    return not (relations and ordinary) or any(
-        key.kind == "rule" or not sees or sees.search(text)
-        for key, text in question.live.items()
-        if key.kind in _HIDES and key.on and same_table(table, parts(key.on))
-    )
 
 
 def is_made(question: Question, table: Table) -> bool:

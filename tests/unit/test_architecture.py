@@ -40,11 +40,16 @@ LAYERS = {
     "sql_text": "",
     "pure_functions": "",
     "statement_reach": "pure_functions",
-    "statement_kinds": "model statement_reach",
+    "never_run": "statement_reach",
+    "statement_kinds": "model never_run statement_reach",
     "names_read": "model pure_functions statement_reach",
     "row_queries": "model sql_text statement_reach",
-    "row_conditions": "names_read statement_reach",
-    "row_changes": "model names_read row_conditions row_queries sql_text statement_reach",
+    "column_types": "model sql_text",
+    "row_conditions": "model names_read statement_reach",
+    "idempotent": "names_read statement_reach",
+    "row_changes": (
+        "idempotent model names_read row_conditions row_queries sql_text statement_reach"
+    ),
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
     "script": (
         "anonymous_blocks errors model row_changes sql_text statement_kinds statement_reach"
@@ -60,20 +65,31 @@ LAYERS = {
     "harmless": "model table_names",
     "attempt_window": "model",
     "live_tables": "model table_names",
-    "row_proofs": "attempt_window harmless model table_names",
+    "trigger_functions": (
+        "anonymous_blocks model names_read own_functions pure_functions script sql_text"
+        " statement_reach table_names"
+    ),
+    "row_triggers": "model row_queries script statement_reach table_names trigger_functions",
+    "calm_triggers": (
+        "harmless model names_read row_triggers sql_text table_names trigger_functions"
+    ),
+    "row_proofs": "attempt_window calm_triggers harmless model row_triggers table_names",
     "new_columns": "harmless model row_proofs table_names",
     "row_evidence": (
-        "evidence harmless live_tables model new_columns row_proofs sql_text table_names"
+        "calm_triggers evidence harmless live_tables model new_columns row_proofs sql_text"
+        " table_names"
     ),
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
-    "steps": "model remains",
-    "obstacles": "model steps table_names undo",
+    "session_state": "model pure_functions",
+    "steps": "model remains session_state",
+    "obstacles": "model session_state table_names undo",
     "plan": (
         "__init__ diagnose evidence mark model obstacles policy refusal remains sql_text steps"
         " table_names undo"
     ),
-    "verify": "model quarantine table_names",
+    "consequences": "model",
+    "verify": "consequences model quarantine table_names",
     "causes": "errors model sql_text",
     "offending": "errors model row_queries sql_text table_names",
     # containers, as the Docker Engine shows them
@@ -116,7 +132,7 @@ LAYERS = {
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
     "id_reader": "db model",
-    "row_reader": "db errors model queries sql_text table_names",
+    "row_reader": "column_types db errors model queries sql_text table_names",
     "examine": (
         "attempt_window db diagnose errors history id_reader live_tables mark model new_columns"
         " own_functions plan queries replay row_evidence row_proofs row_reader script shadow"
@@ -138,12 +154,13 @@ LAYERS = {
 # Values in, values out.
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
-    " statement_reach statement_kinds names_read row_conditions row_queries row_changes"
-    " anonymous_blocks own_functions script"
+    " statement_reach never_run statement_kinds names_read row_conditions row_queries idempotent"
+    " column_types row_changes anonymous_blocks own_functions script"
+    " trigger_functions row_triggers calm_triggers"
     " evidence table_names harmless attempt_window live_tables row_proofs new_columns"
     " row_evidence"
     " diagnose sql_text quarantine undo"
-    " remains mark steps obstacles refusal plan verify causes offending"
+    " remains mark session_state steps obstacles refusal plan consequences verify causes offending"
     " report text pages plan_sql queries parsers containers compose postgres_container"
 ).split()
 NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})
