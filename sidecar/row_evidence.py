@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from sidecar.attempt_window import written_by
 from sidecar.calm_triggers import may_fire_again, watched
 from sidecar.evidence import keeps_rows, may_do_more
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
-from sidecar.model import Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
+from sidecar.model import Control, Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
 from sidecar.new_columns import is_set, is_unset
 from sidecar.row_proofs import Question, RowEvidence, columns_made, did_not_run, ran
 from sidecar.sql_text import quoted
@@ -50,7 +51,30 @@ def narrow(question: Question, rows: RowEvidence) -> tuple[tuple[int, ...], list
 def _none_ran(question: Question, rows: RowEvidence) -> bool:
     """Whether it is certain for all open statements alike; `SELECT nextval()` may take no id."""
     open_ = question.between(question.candidates[0], question.candidates[-1])
-    return rows.quiet and all(s.kind != "SELECT" or (s.change and s.change.settled) for s in open_)
+    told = all(s.kind != "SELECT" or (s.change and s.change.settled) for s in open_)
+    return rows.quiet and told and _began_anew(question, rows)
+
+
+def _began_anew(question: Question, rows: RowEvidence) -> bool:
+    """Whether the open statements cannot have shared the transaction of what stands before them.
+
+    A script that is sent as one message is one transaction, up to a COMMIT of its own: then all
+    that it made is of one age, and it ran to its end.
+    """
+    first, statements = question.candidates[0], question.script.statements
+    ages = {
+        rows.ages[key]
+        for effect in question.effects[:first]
+        for key in written_by(effect)
+        if key in rows.ages
+    }
+    if not ages or statements[first - 1].control is Control.COMMIT:
+        return True  # it is the failed row that nothing was committed after, or the block's end
+    if any(statement.control is not None for statement in statements):
+        return False
+    rest = question.effects[question.candidates[-1] :]
+    ends = {change.key: change.after for effect in rest for change in effect}
+    return len(ages) > 1 or any(question.live.get(key) != end for key, end in ends.items())
 
 
 def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tuple[int, ...]:

@@ -76,8 +76,8 @@ LAYERS = {
     "row_proofs": "attempt_window calm_triggers harmless model row_triggers table_names",
     "new_columns": "harmless model row_proofs table_names",
     "row_evidence": (
-        "calm_triggers evidence harmless live_tables model new_columns row_proofs sql_text"
-        " table_names"
+        "attempt_window calm_triggers evidence harmless live_tables model new_columns row_proofs"
+        " sql_text table_names"
     ),
     "diagnose": "evidence mark model remains row_evidence row_proofs",
     "refusal": "model",

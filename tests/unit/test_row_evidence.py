@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.attempt_window import FAR
-from sidecar.model import Effect, FactKey, Facts, Nature, Seen, Window
+from sidecar.model import Effect, FactKey, Facts, Nature, Replay, Seen, Window
 from sidecar.new_columns import start_values
 from sidecar.row_evidence import insert_keys, narrow
 from sidecar.row_proofs import Question, RowEvidence
@@ -130,9 +130,40 @@ ANYTHING = "DO $$ BEGIN EXECUTE 'DELETE FROM ' || 't'; END $$"
 
 def test_where_nothing_was_committed_since_none_of_them_ran() -> None:
     """Each of them would have taken a transaction id, whatever it does."""
-    asked = question((ADD, {COLUMN: "integer"}), ANYTHING, COUNT)
-    assert narrow(asked, RowEvidence(SHARP, quiet=True))[0] == (1,)
-    assert narrow(asked, RowEvidence(SHARP, quiet=False))[0] == (1, 2, 3)
+    asked = question(ANYTHING, COUNT, low=0)
+    assert narrow(asked, RowEvidence(SHARP, quiet=True))[0] == (0,)
+    assert narrow(asked, RowEvidence(SHARP, quiet=False))[0] == (0, 1, 2)
+
+
+OTHER = FactKey("column", "d", "public.t")
+MORE = ("ALTER TABLE t ADD COLUMN d INTEGER", {OTHER: "integer"})
+ONE, TWO = {COLUMN: 40, OTHER: 40}, {COLUMN: 50, OTHER: 40}
+TOGETHER: dict[str, tuple[tuple[str | tuple[str, Made], ...], dict[FactKey, int], int, bool]] = {
+    "one message perhaps": (((ADD, {COLUMN: "integer"}), COUNT), ONE, 2, False),
+    "one message surely": (((ADD, {COLUMN: "integer"}), MORE, COUNT), ONE, 3, False),
+    "each by itself": (((ADD, {COLUMN: "integer"}), MORE, COUNT), TWO, 3, True),
+    "short of the end": (
+        ((ADD, {COLUMN: "integer"}), COUNT, ("CREATE TABLE n ()", "n")), ONE, 2, True,
+    ),
+    "short of an end without effect": (
+        ((ADD, {COLUMN: "integer"}), COUNT, "DROP TABLE IF EXISTS x"), ONE, 2, False,
+    ),
+    "after a block": (("BEGIN", (ADD, {COLUMN: "integer"}), "COMMIT", COUNT), ONE, 4, True),
+    "after a block, and more": (
+        ("BEGIN", "COMMIT", (ADD, {COLUMN: "integer"}), MORE, COUNT), TWO, 5, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_what_shares_the_transaction_of_the_last_effect_leaves_no_id(case: str) -> None:
+    """A script that is sent as one message commits once, with all that it did."""
+    statements, ages, last, apart = TOGETHER[case]
+    made = question(*statements)
+    now = state_after(Replay(OLD, made.effects, comparable=True), last)
+    asked = replace(made, candidates=(last - 1, last), live=now)
+    remain = narrow(asked, RowEvidence(SHARP, ages=ages, quiet=True))[0]
+    assert remain == ((last - 1,) if apart else (last - 1, last))
 
 
 def test_a_sequence_may_move_without_a_transaction_id() -> None:
