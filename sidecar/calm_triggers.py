@@ -18,7 +18,7 @@ from sidecar.sql_text import plain
 from sidecar.table_names import parts, same_table
 from sidecar.trigger_functions import Filling
 
-_HIDES = frozenset({"trigger", "rule"})
+HIDES = frozenset({"trigger", "rule"})
 """Kinds of facts that make a change of rows do more than its statement says."""
 
 
@@ -39,7 +39,7 @@ def watched(
     return not (relations and ordinary) or any(
         key.kind == "rule" or (key not in calm and (not sees or sees.search(text)))
         for key, text in facts.items()
-        if key.kind in _HIDES and key.on and same_table(table, parts(key.on))
+        if key.kind in HIDES and key.on and same_table(table, parts(key.on))
     )
 
 

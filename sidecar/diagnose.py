@@ -231,10 +231,9 @@ def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
         found.append(said)
     if said and said.against and _has_data(case.script.statements):
         return undetermined(case.row, said.says, tuple(found), matches)
-    left = evidence.by_equivalence(
-        left, case.script, case.replay.effects, drifted=_has_drifted(case)
-    )
-    return _among(case, left, found)
+    drifted = _has_drifted(case)
+    left = evidence.by_equivalence(left, case.script, case.replay.effects, drifted=drifted)
+    return _among(case, left, found, drifted=drifted)
 
 
 def _has_drifted(case: Case) -> bool:
@@ -244,13 +243,11 @@ def _has_drifted(case: Case) -> bool:
     return any(base.get(key) != live.get(key) for key in (base.keys() | live.keys()) - touched)
 
 
-def _among(case: Case, left: tuple[int, ...], found: list[Evidence]) -> Finding:
+def _among(case: Case, left: tuple[int, ...], found: list[Evidence], *, drifted: bool) -> Finding:
     """What remains after catalog and ledger is asked of the rows."""
     if len(left) > 1 and case.rows is not None:
         replayed = case.replay
-        question = Question(
-            left, case.script, replayed.effects, replayed.base, case.live, _has_drifted(case)
-        )
+        question = Question(left, case.script, replayed.effects, replayed.base, case.live, drifted)
         left, shown = narrow(question, case.rows)
         found.extend(shown)
     if len(left) == 1:

@@ -48,18 +48,16 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
     All in one transaction, in which `age` counts from the same point.
     """
     table = identifier(ledger.schema, "_prisma_migrations")
-    wanted = [key for key in keys if key.kind in _DATED]
-    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
     with session.undone():
         counter, now, base = session.query(_NOW)[0]
         rows = session.query(f"SELECT id::text, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
         keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
-        facts = session.query(_ages_of_facts(), columns)
+        facts = _ages(session, keys, base)
     return Marks(
         now=now,
         ledger={row: age - base for row, age in rows},
         key=keyed[0][0] - base if keyed else None,
-        facts={FactKey(kind, identity, on): age - base for kind, identity, on, age in facts},
+        facts=facts,
         counter=counter,
     )
 
@@ -71,11 +69,9 @@ def youngest(session: Session, read: Marks, keys: Collection[FactKey]) -> int | 
     """
     found: list[int] = []
     for kinds in ({"table", "type"}, {"column"}):
-        wanted = [key for key in keys if key.kind in kinds]
-        columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
         with session.undone():
             base = session.query(_AGE, (read.now,))[0][0]
-            found += [row[-1] - base for row in session.query(_ages_of_facts(), columns)]
+            found += _ages(session, [key for key in keys if key.kind in kinds], base).values()
         if found and min(found) < max(read.ledger.values()):
             break
     return min(found, default=None)
@@ -100,5 +96,9 @@ def nothing_committed(session: Session, read: Marks, row: str, *, since: int, un
     return not session.query(_OTHERS, (first, until - 1, own))[0][0]
 
 
-def _ages_of_facts() -> str:
-    return Path(__file__).with_name("ages.sql").read_text(encoding="utf-8")
+def _ages(session: Session, keys: Collection[FactKey], base: int) -> dict[FactKey, int]:
+    """Of the catalog rows behind `keys`, where they can be found; `base` is the age of `now`."""
+    query = Path(__file__).with_name("ages.sql").read_text(encoding="utf-8")
+    wanted = [key for key in keys if key.kind in _DATED]
+    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
+    return {FactKey(*key): age - base for *key, age in session.query(query, columns)}

@@ -22,7 +22,7 @@ _FIXED_VALUES = frozenset(
     f"SVFOP_{name}" for name in ("CURRENT_CATALOG", "CURRENT_SCHEMA", "CURRENT_ROLE")
 ) | frozenset({"SVFOP_CURRENT_USER", "SVFOP_SESSION_USER", "SVFOP_USER"})
 _STEADY = PURE | PURE_ANYWHERE | SESSIONS
-_CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
+CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 """As text cast to a date they are the clock (PostgreSQL, "Special Values" of dates)."""
 
 
@@ -128,7 +128,7 @@ def _gives_another_value(message: Any) -> bool:
             values = message.DESCRIPTOR.fields_by_name["op"].enum_type.values_by_number
             return values[message.op].name not in _FIXED_VALUES
         case "TypeCast":
-            return message.arg.a_const.sval.sval.strip().lower() in _CLOCK_WORDS
+            return message.arg.a_const.sval.sval.strip().lower() in CLOCK_WORDS
         case "SetToDefault":
             return True  # what the default is stands elsewhere
         case "ColumnRef":

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.attempt_window import brought, written_by
-from sidecar.calm_triggers import named, spares, watched
+from sidecar.calm_triggers import HIDES, named, spares, watched
 from sidecar.harmless import private
 from sidecar.model import (
     Change,
@@ -32,8 +32,6 @@ from sidecar.row_triggers import Course, Triggers, triggers_of
 from sidecar.table_names import meet, parts, same_table
 
 SET_COLUMNS = frozenset({Verb.UPDATE, Verb.MIXED})
-_HIDES = frozenset({"trigger", "rule"})
-"""Kinds of facts that make a change of rows do more than its statement says."""
 _MOVES = re.compile(r"RENAME|SET\s+SCHEMA", re.IGNORECASE)
 _MAY_SKIP = re.compile(" (BEFORE|INSTEAD) ")
 _COMPUTED = re.compile(r" (DEFAULT|GENERATED) .*\(")
@@ -262,7 +260,7 @@ def _rewrites(change: Change) -> bool:
 def _alone_in_private(question: Question, statement: Statement) -> bool:
     """Whether no other statement writes to its table, which this migration made itself."""
     change = statement.change
-    if change is None or any(k.kind in _HIDES for k in made(question)):
+    if change is None or any(k.kind in HIDES for k in made(question)):
         return False
     if not is_made(question, change.table):
         return False

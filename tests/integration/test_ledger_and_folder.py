@@ -255,30 +255,30 @@ def test_a_table_of_that_name_with_other_columns(scene: Scene) -> None:
     assert '"public"."_prisma_migrations" is not the table of Prisma' in ended.what
 
 
-def test_a_row_that_no_engine_writes(scene: Scene) -> None:
-    """A NULL where Prisma always writes a value is named, and a person asked: exit 3."""
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        (
+            """ALTER TABLE _prisma_migrations ALTER applied_steps_count DROP NOT NULL;
+            UPDATE _prisma_migrations SET applied_steps_count = NULL""",
+            "has no applied_steps_count",
+        ),
+        (
+            """ALTER TABLE _prisma_migrations DROP CONSTRAINT _prisma_migrations_pkey;
+            UPDATE _prisma_migrations SET id = 'x'""",
+            "several rows",
+        ),
+    ],
+    ids=["a value missing", "an id shared"],
+)
+def test_rows_that_no_engine_writes(scene: Scene, sql: str, named: str) -> None:
+    """What Prisma always keeps so is named where it is not, and a person asked: exit 3."""
     scene.plant(1, TAGS, INIT)
-    scene.database.execute(
-        "ALTER TABLE _prisma_migrations ALTER applied_steps_count DROP NOT NULL;"
-        "UPDATE _prisma_migrations SET applied_steps_count = NULL"
-    )
+    scene.database.execute(sql)
     with unchanged(scene.database):
         ended = scene.run()
     assert ended.code == HALTED
-    assert "has no applied_steps_count" in ended.what
-
-
-def test_rows_that_share_an_id(scene: Scene) -> None:
-    """A repair writes one row, and must know which."""
-    scene.plant(1, TAGS, INIT)
-    scene.database.execute(
-        "ALTER TABLE _prisma_migrations DROP CONSTRAINT _prisma_migrations_pkey;"
-        "UPDATE _prisma_migrations SET id = 'x'"
-    )
-    with unchanged(scene.database):
-        ended = scene.run()
-    assert ended.code == HALTED
-    assert "several rows" in ended.what
+    assert named in ended.what
 
 
 def test_ids_of_the_type_uuid(scene: Scene) -> None:
