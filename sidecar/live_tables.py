@@ -18,9 +18,10 @@ _HEIRS = re.compile(r"(UNLOGGED )?(FOREIGN )?TABLE (OF \S+ )?(PARTITION OF|INHER
 _WORDS = re.compile(r"(text|character varying(\(\d+\))?)(?= |$)(?!.*\bCOLLATE\b)")
 """Types in which two texts are equal only if they are the same."""
 
-_REFERENCES = re.compile(
-    r"FOREIGN KEY \((.*)\) REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\(([^()]*)\)"
+REFERENCES = re.compile(
+    r"FOREIGN KEY \((.*)\) REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\((.*?)\)"
 )
+"""A foreign key: its own columns, the table that it refers to, and the columns there."""
 
 
 def understood(script: Script, facts: Facts) -> Script:
@@ -114,7 +115,7 @@ def _is_referenced(change: RowChange, facts: Facts) -> bool:
         same_table(change.table, parts(found[2]))
         and not change.writes.isdisjoint(parts(name)[0] for name in found[3].split(", "))
         for key, definition in facts.items()
-        if key.kind == "constraint" and (found := _REFERENCES.match(definition))
+        if key.kind == "constraint" and (found := REFERENCES.match(definition))
     )
 
 
@@ -129,7 +130,7 @@ def _told_in_its_own_table(change: RowChange, facts: Facts) -> frozenset[str]:
         if key.kind == "constraint"
         and action in definition
         and same_table(change.table, parts(key.on))
-        if (found := _REFERENCES.match(definition)) and same_table(parts(key.on), parts(found[2]))
+        if (found := REFERENCES.match(definition)) and same_table(parts(key.on), parts(found[2]))
         for name in found[1].split(", ")
     )
 

@@ -13,6 +13,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+from sidecar.live_tables import REFERENCES
 from sidecar.model import Effect, FactKey, Facts, RowChange, Table, Verb
 from sidecar.row_queries import expression
 from sidecar.script import one_statement
@@ -26,7 +27,6 @@ _BEFORE, _EVENTS = 1 << 1, {4: "INSERT", 8: "DELETE", 16: "UPDATE", 32: "TRUNCAT
 """Bits of PostgreSQL's catalog/pg_trigger.h."""
 _FILLS_IN = frozenset({"INSERT", "UPDATE"})
 _SHARES_ROWS = re.compile(r"\b(FOREIGN TABLE|PARTITION|INHERITS)\b")
-_REFERS = re.compile(r"FOREIGN KEY \(.*\) REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\((.*?)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +207,9 @@ def _stays_within(fills: Filling, table: Table, facts: Facts) -> bool:
     referred = {
         parts(name)[0]
         for key, text in facts.items()
-        if key.kind == "constraint" and (found := _REFERS.match(text))
-        if same_table(table, parts(found[1]))
-        for name in found[2].split(", ")
+        if key.kind == "constraint" and (found := REFERENCES.match(text))
+        if same_table(table, parts(found[2]))
+        for name in found[3].split(", ")
     }
     kinds = [{key.kind for key, _ in relations_of(name, facts)} for name in fills.tables]
     return fills.sets.isdisjoint(referred) and all(kind == {"table"} for kind in kinds)

@@ -69,7 +69,9 @@ LAYERS = {
         "anonymous_blocks model names_read own_functions pure_functions script sql_text"
         " statement_reach table_names"
     ),
-    "row_triggers": "model row_queries script statement_reach table_names trigger_functions",
+    "row_triggers": (
+        "live_tables model row_queries script statement_reach table_names trigger_functions"
+    ),
     "calm_triggers": (
         "harmless model names_read row_triggers sql_text table_names trigger_functions"
     ),
