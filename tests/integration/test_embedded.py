@@ -31,9 +31,10 @@ ROOT = Path(__file__).parents[2]
 NAMELESS = 54321
 """A number that no account of this machine has."""
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from sidecar.embedded import private_server
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 with private_server(Path(sys.argv[1])) as server:
     pid = (server.socket_dir / "data" / "postmaster.pid").read_text().split()[0]
     print(pid, server.socket_dir, flush=True)
