@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sidecar import evidence, mark, remains
+from sidecar import error_log, evidence, mark, remains
 from sidecar.model import (
     Difference,
     Effect,
@@ -221,8 +221,8 @@ def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
             missing = "the ledger says that the script completed, the catalog says it did not"
             return undetermined(case.row, missing, tuple(found), matches)
         return _known(case, total, found)
-    error = evidence.logged_error(case.row.logs)
-    existed = case.earlier or evidence.object_existed(error)
+    error = error_log.logged_error(case.row.logs)
+    existed = case.earlier or error_log.object_existed(error)
     if existed and _has_data(case.script.statements[: matches[-1]]):
         missing = "an object was there before, so it does not show that what precedes it ran"
         return undetermined(case.row, missing, tuple(found), matches)
@@ -246,8 +246,9 @@ def _has_drifted(case: Case) -> bool:
 def _among(case: Case, left: tuple[int, ...], found: list[Evidence], *, drifted: bool) -> Finding:
     """What remains after catalog and ledger is asked of the rows."""
     if len(left) > 1 and case.rows is not None:
-        replayed = case.replay
-        question = Question(left, case.script, replayed.effects, replayed.base, case.live, drifted)
+        base, effects = case.replay.base, case.replay.effects
+        error = error_log.logged_error(case.row.logs)
+        question = Question(left, case.script, effects, base, case.live, drifted, error)
         left, shown = narrow(question, case.rows)
         found.extend(shown)
     if len(left) == 1:

@@ -8,23 +8,9 @@ reader here and a line there.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from sidecar.error_log import LoggedError
 from sidecar.model import Effect, Evidence, LedgerRow, Nature, Script, Statement
-
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_CODE = re.compile(r"^Database error code: ([0-9A-Z]{5}|none)$", re.MULTILINE)
-_STATE = re.compile(r'code: SqlState\((?:E)?"?([0-9A-Z]{5})"?\)')
-_ADAPTER = re.compile(
-    r"^(Unique constraint failed|Null constraint failed|Foreign key constraint failed"
-    r"|No such table|Error accessing result set|Error querying the database: ERROR)\b",
-    re.MULTILINE,
-)
-_NO_PROOF = ("08", "57P", "25", "none")
-"""Beginnings of SQLSTATEs (and "none") after which the fate of the last statement is unknown."""
-
-_EXISTED = frozenset({"42P06", "42P07", "42701", "42710", "42723"})
-"""duplicate_schema, _table, _column, _object, _function (Appendix A)."""
 
 _MAY_CHANGE_ROWS = re.compile(r"\b(USING|RESTART)\b|\bDROP\b.*\bADD\b", re.IGNORECASE | re.DOTALL)
 """In an ALTER that leaves the definition as it was: rows are computed anew, or a counter is."""
@@ -37,43 +23,6 @@ _ROWLESS = frozenset(
     "comment constraint function index policy privilege procedure rule statistics trigger".split()
 ) | {"view"}
 """Kinds of facts about which nothing but the definition is to be known."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedError:
-    """What the `logs` of a failed row say: `sqlstate` is '' where the adapter wrote none."""
-
-    sqlstate: str
-    says: str
-
-
-def logged_error(logs: str | None) -> LoggedError | None:
-    """The error of a statement that PostgreSQL refused, or None where `logs` prove none.
-
-    Reads the format of the native engine (`Database error code: ...`, `SqlState(...)`) and
-    of driver adapters, which write no code (prisma-engines, sql-schema-connector
-    `apply_migration.rs`; driver-adapter errors). A lost connection is no proof.
-    """
-    text = _ANSI.sub("", logs or "")
-    found = _CODE.search(text) or _STATE.search(text)
-    if found:
-        code = found.group(1)
-        return None if code.startswith(_NO_PROOF) else LoggedError(code, f"SQLSTATE {code}")
-    adapter = _ADAPTER.search(text)
-    if adapter is None:
-        return None
-    line = text[adapter.start() :].splitlines()[0]
-    return LoggedError("", line[:200])
-
-
-def object_existed(error: LoggedError | None) -> bool:
-    """Whether what the script was to create was there before: then facts do not show who made it.
-
-    Adapters leave only the server's text; where that is not English, this says no.
-    """
-    if error is None:
-        return False
-    return error.sqlstate in _EXISTED or (not error.sqlstate and "already exists" in error.says)
 
 
 def by_steps_count(row: LedgerRow, *, total: int) -> tuple[int, Evidence] | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from sidecar import __version__, evidence, mark, refusal, remains
+from sidecar import __version__, error_log, mark, refusal, remains
 from sidecar.diagnose import State, known, restrict, touched_states
 from sidecar.model import (
     Action,
@@ -112,7 +112,7 @@ def _rebuild(situation: Situation) -> Decision:
         reason = "others were at work on it too; transaction ids say when, not who made what"
         return refusal.refused(finding, Action.REBUILD, reason)
     logs = (row.logs for row in situation.failed)
-    if any(evidence.object_existed(evidence.logged_error(log)) for log in logs):
+    if any(error_log.object_existed(error_log.logged_error(log)) for log in logs):
         reason = "an object was there before it, so what this migration created is not known"
         return refusal.refused(finding, Action.REBUILD, reason)
     live, applied = situation.live, finding.applied

@@ -14,6 +14,7 @@ from dataclasses import replace
 from sidecar.attempt_window import written_by
 from sidecar.calm_triggers import may_fire_again, watched
 from sidecar.evidence import keeps_rows, may_do_more
+from sidecar.failed_statement import by_violation
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
 from sidecar.model import Control, Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
@@ -79,8 +80,10 @@ def _began_anew(question: Question, rows: RowEvidence) -> bool:
 
 def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tuple[int, ...]:
     """Drop the candidates that contradict a proof that one statement ran, or did not."""
-    left = question.candidates
-    for statement in question.between(left[0], left[-1]):
+    open_ = question.between(question.candidates[0], question.candidates[-1])
+    left, said = by_violation(question, rows)
+    found.extend(said)
+    for statement in open_:
         if says := did_not_run(question, statement, rows) or is_unset(question, statement, rows):
             fewer = tuple(k for k in left if k < statement.index)
         elif says := ran(question, statement, rows) or is_set(question, statement, rows):

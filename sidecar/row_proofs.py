@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sidecar.attempt_window import brought, written_by
 from sidecar.calm_triggers import HIDES, named, spares, watched
+from sidecar.error_log import LoggedError
 from sidecar.harmless import private
 from sidecar.model import (
     Change,
@@ -57,7 +58,7 @@ class Question:
     """How many statements ran: which of `candidates` is it.
 
     `base` are the facts before the first statement, `live` those of now; `drifted` says that
-    they differ in more than the script's own doing.
+    they differ in more than the script's own doing. `error` is what ended the attempt.
     """
 
     candidates: tuple[int, ...]
@@ -66,6 +67,7 @@ class Question:
     base: Facts
     live: Facts
     drifted: bool = False
+    error: LoggedError | None = None
 
     def between(self, low: int, high: int) -> tuple[Statement, ...]:
         return self.script.statements[low:high]

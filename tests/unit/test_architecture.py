@@ -56,7 +56,8 @@ LAYERS = {
     ),
     "own_functions": "anonymous_blocks model script statement_reach table_names",
     # decisions
-    "evidence": "model",
+    "error_log": "",
+    "evidence": "error_log model",
     "quarantine": "model sql_text",
     "undo": "model quarantine",
     "remains": "model sql_text",
@@ -75,19 +76,20 @@ LAYERS = {
     "calm_triggers": (
         "harmless model names_read row_triggers sql_text table_names trigger_functions"
     ),
-    "row_proofs": "attempt_window calm_triggers harmless model row_triggers table_names",
+    "row_proofs": "attempt_window calm_triggers error_log harmless model row_triggers table_names",
+    "failed_statement": "attempt_window error_log model row_proofs sql_text table_names",
     "new_columns": "harmless model row_proofs table_names",
     "row_evidence": (
-        "attempt_window calm_triggers evidence harmless live_tables model new_columns row_proofs"
-        " sql_text table_names"
+        "attempt_window calm_triggers evidence failed_statement harmless live_tables model"
+        " new_columns row_proofs sql_text table_names"
     ),
-    "diagnose": "evidence mark model remains row_evidence row_proofs",
+    "diagnose": "error_log evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
     "session_state": "model pure_functions",
     "steps": "model remains session_state",
     "obstacles": "model session_state table_names undo",
     "plan": (
-        "__init__ diagnose evidence mark model obstacles policy refusal remains sql_text steps"
+        "__init__ diagnose error_log mark model obstacles policy refusal remains sql_text steps"
         " table_names undo"
     ),
     "consequences": "model",
@@ -159,8 +161,8 @@ PURE = (
     " statement_reach never_run statement_kinds names_read row_conditions row_queries idempotent"
     " column_types row_changes anonymous_blocks own_functions script"
     " trigger_functions row_triggers calm_triggers"
-    " evidence table_names harmless attempt_window live_tables row_proofs new_columns"
-    " row_evidence"
+    " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
+    " failed_statement row_evidence"
     " diagnose sql_text quarantine undo"
     " remains mark session_state steps obstacles refusal plan consequences verify causes offending"
     " report text pages plan_sql queries parsers containers compose postgres_container"
