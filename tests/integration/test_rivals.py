@@ -21,7 +21,7 @@ from tests.running import start, until_at
 from tests.tcp_proxy import proxy
 from tests.waiting import until
 
-SIDECARS = 20
+SIDECARS = 50
 LEDGER = f"{SCHEMA}._prisma_migrations"
 
 
@@ -107,7 +107,7 @@ def test_a_backend_without_a_client_is_waited_for(scene: Scene, *, lock: bool) -
 
 @pytest.mark.slow
 def test_one_of_very_many_repairs(scene: Scene) -> None:
-    """Twenty replicas start at once: exactly one repairs, and all backends may start."""
+    """Fifty replicas start at once: exactly one repairs, and all backends may start."""
     scene.plant(1, FAILED, *BEFORE, schema=SCHEMA)
     with ExitStack() as stack:
         with closing(scene.database.server.connect(scene.database.name)) as holder:
