@@ -8,7 +8,7 @@ and a hole there shows as a difference, never as a match.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,19 +17,16 @@ from sidecar.db import Session, identifier, literal
 from sidecar.errors import DatabaseError
 from sidecar.model import (
     Effect,
+    FactKey,
     Ledger,
     LedgerRow,
     MigrationFile,
     Replay,
     Script,
     Statement,
+    Verb,
 )
-from sidecar.queries import (
-    COPY_LEDGER,
-    CREATE_LEDGER,
-    SERVER_STATE,
-    UNLIMITED,
-)
+from sidecar.queries import COPY_LEDGER, CREATE_LEDGER, SERVER_STATE, UNLIMITED
 from sidecar.shadow import Live, Shadow
 from sidecar.snapshot import Tracker
 
@@ -80,6 +77,7 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     _fresh_session(session, live.search_path)
     tracker = Tracker(session, server_version=session.server_version)
     base = tracker.full()
+    coded = _runs_code(base)
     effects: list[Effect] = []
     problem = ""
     for statement in script.statements:
@@ -88,8 +86,10 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
             continue
         if problem := _never_run(statement):
             break
+        rows_only = _changes_rows(statement) and not coded
         try:
-            effects.append(_effect(session, tracker, statement))
+            effects.append(_effect(session, tracker, statement, rows_only=rows_only))
+            coded = coded or _runs_code(change.key for change in effects[-1])
         except _ServerChangedError:
             problem = (
                 f"{_named(statement)} would change roles or settings of the whole server; where "
@@ -123,8 +123,21 @@ def _net(script: Script, effects: list[Effect]) -> tuple[Effect, ...]:
     )
 
 
-def _effect(session: Session, tracker: Tracker, statement: Statement) -> Effect:
-    """Run one statement in its own transaction, or inside the block the script opened."""
+def _changes_rows(statement: Statement) -> bool:
+    verb = statement.change.verb if statement.change and statement.reach_known else None
+    return verb in {Verb.INSERT, Verb.UPDATE, Verb.DELETE}
+
+
+def _runs_code(keys: Iterable[FactKey]) -> bool:
+    """Whether there is a trigger or a rule, so that a change of rows may do anything besides."""
+    return any(key.kind in {"trigger", "rule"} for key in keys)
+
+
+def _effect(session: Session, tracker: Tracker, statement: Statement, *, rows_only: bool) -> Effect:
+    """Run one statement in its own transaction, or inside the block the script opened.
+
+    `rows_only`: it changes nothing but rows, so that no fact needs to be looked for.
+    """
     if statement.control is not None:
         session.execute(statement.sql)
         taken_back = "ROLLBACK" in statement.kind  # ROLLBACK TO too
@@ -133,12 +146,14 @@ def _effect(session: Session, tracker: Tracker, statement: Statement) -> Effect:
         session.execute(statement.sql)
         return tracker.after_statement(full=True)
     if session.in_transaction:
-        return _effect_in_transaction(session, tracker, statement)
+        return _effect_in_transaction(session, tracker, statement, rows_only=rows_only)
     with session.transaction():
-        return _effect_in_transaction(session, tracker, statement)
+        return _effect_in_transaction(session, tracker, statement, rows_only=rows_only)
 
 
-def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statement) -> Effect:
+def _effect_in_transaction(
+    session: Session, tracker: Tracker, statement: Statement, *, rows_only: bool
+) -> Effect:
     """Rows are missing on a shadow, so a change of rows may fail there; it shows no fact."""
     try:
         with session.transaction(), _server_unchanged(session, statement):
@@ -147,7 +162,7 @@ def _effect_in_transaction(session: Session, tracker: Tracker, statement: Statem
         if statement.kind not in _FAILS_FOR_WANT_OF_ROWS or not statement.reach_known:
             raise
         return ()
-    return tracker.after_statement()
+    return () if rows_only else tracker.after_statement()
 
 
 @contextmanager

@@ -368,6 +368,29 @@ def test_an_extension_that_the_shadow_lacks(servers: Servers, tmp_path: Path) ->
     assert "statement 2 (line 2, ALTER TABLE) fails on the shadow" in ended.finding.missing[0]
 
 
+MAKES_A_TABLE = (
+    """\
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN CREATE TABLE made (); RETURN NEW; END $$""",
+    "CREATE TRIGGER t AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION f()",
+)
+
+
+@pytest.mark.parametrize("of_the_script", [False, True])
+def test_what_a_trigger_makes_is_an_effect(scene: Scene, *, of_the_script: bool) -> None:
+    """A change of rows shows in the catalog where code hangs on it, old or new."""
+    insert = "INSERT INTO item VALUES ('x')"
+    index = "CREATE INDEX item_code_idx ON item (code)"
+    item = "CREATE TABLE item (code text)"
+    own = MAKES_A_TABLE if of_the_script else ()
+    init = Migration("1_init", ";\n".join((item, *(() if own else MAKES_A_TABLE))) + ";\n")
+    use = Migration("2_use", ";\n".join((*own, insert, index)) + ";\n")
+    scene.plant(len(own) + 1, use, init)
+    assert scene.status().finding.applied == len(own) + 1
+    assert outcome(scene.run()) == (0, "repaired")
+    assert_like_a_clean_run(scene, init, use)
+
+
 # --- the last look ------------------------------------------------------------------
 
 
