@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from sidecar.model import Effect, FactKey, LedgerRow, Marks, Window
 
@@ -41,9 +42,7 @@ def window(
     past, open_ = effects[: candidates[0]], effects[candidates[0] : candidates[-1]]
     later = {change.key for effect in open_ for change in effect}
     known = {key: age for key, age in marks.facts.items() if key not in later}
-    dated = [
-        [known[key] for key in written_by(effect) if key in known] for effect in past if effect
-    ]
+    dated = [ages_in(effect, known) for effect in past if effect]
     if problem := _contradiction(row, rows, marks, {age for some in dated for age in some}):
         return problem
     before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
@@ -57,6 +56,42 @@ def window(
         alone = not _FOUGHT_OVER.search(row.logs)
         return Window(marks.now, opening, mine, sharp=sharp, bounded=alone)
     return Window(marks.now, limit, mine, sharp=False)
+
+
+def ages_in(effect: Effect, ages: Mapping[FactKey, int]) -> list[int]:
+    """The ages, as far as known, of what a statement has surely written or dropped itself."""
+    return [ages[key] for key in written_by(effect) | dropped_by(effect) if key in ages]
+
+
+def with_drops(
+    row: LedgerRow, rows: Sequence[LedgerRow], marks: Marks, effects: Sequence[Effect]
+) -> Marks:
+    """The marks, with the ages of columns' drops, if they took place, where they can be told.
+
+    No name leads to what is left of a column: it must be the only drop in its table since
+    the attempt began, and that the only attempt.
+    """
+    if any(r.migration_name == row.migration_name and r.id != row.id for r in rows):
+        return marks
+    gone = {key for effect in effects for key in dropped_by(effect)}
+    found = {key: drops_within(row, marks).get(key.on, frozenset()) for key in gone}
+    ages = {key: next(iter(some)) for key, some in found.items() if len(some) == 1}
+    return replace(marks, facts={**marks.facts, **ages})
+
+
+def drops_within(row: LedgerRow, marks: Marks) -> dict[str, frozenset[int]]:
+    """The ages of all drops of columns since the attempt began, by whomever: by table.
+
+    Only of tables that are older than it: one made since may be a copy, which has no past.
+    """
+    mine = marks.ledger.get(row.id, -FAR)
+    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
+    began = min(before, default=FAR) if row.logs else mine
+    return {
+        table: frozenset(age for age in drops.ages if age < began)
+        for table, drops in marks.dropped.items()
+        if drops.table > mine
+    }
 
 
 def _contradiction(
@@ -93,6 +128,21 @@ def written_by(effect: Effect) -> frozenset[FactKey]:
         altered = _ALTERED_IN_PLACE if not gone else {"column"}
         written |= {c.key for c in effect if c.after is not None and c.key.kind in altered}
     return written
+
+
+def dropped_by(effect: Effect) -> frozenset[FactKey]:
+    """The columns that an effect removes from tables that stay, as facts of a kind of their own.
+
+    A column of the same name may be there again, with an age of its own.
+    """
+    columns = [change for change in effect if change.key.kind == "column"]
+    added = {change.key.on for change in columns if change.before is None}
+    gone = {change.key.identity for change in effect if change.after is None}
+    return frozenset(
+        change.key._replace(kind="dropped column")
+        for change in columns
+        if change.after is None and change.key.on not in added | gone
+    )
 
 
 def brought(effect: Effect) -> frozenset[FactKey]:

@@ -134,6 +134,7 @@ class Examiner:
         read = id_reader.marks(session, ledger, touched)
         before = (case.replay.base.keys() & case.live.keys()) - touched
         read = replace(read, history=id_reader.youngest(session, read, before))
+        read = attempt_window.with_drops(row, ledger.rows, read, effects)
         opened = attempt_window.window(row, ledger.rows, read, effects, candidates)
         why_not, known = (opened, None) if isinstance(opened, str) else ("", opened)
         data = [s for s in case.script.statements[first:last] if s.nature is Nature.DATA]
@@ -146,7 +147,8 @@ class Examiner:
             and known.sharp
             and id_reader.nothing_committed(session, read, row.id, since=known.oldest, until=until)
         )
-        return RowEvidence(known, why_not, seen, read.facts, keys, quiet=none)
+        drops = attempt_window.drops_within(row, read) if known else {}
+        return RowEvidence(known, why_not, seen, read.facts, keys, drops, quiet=none)
 
     def _situation(
         self,

@@ -48,7 +48,7 @@ def _copies(later: RowChange, earlier: RowChange) -> bool:
     """Whether `later` reads values that `earlier` would give anew, and other ones."""
     if not earlier.volatile:
         return False
-    if same_table(later.table, earlier.table):
+    if same_table(later.table, earlier.table) and later.verb is not Verb.INSERT:
         return True
     return any(same_table(earlier.table, table) for table in later.reads)
 
@@ -87,12 +87,21 @@ def _disturbs_own_rows(later: RowChange, earlier: RowChange) -> bool:
     if later.verb in {Verb.DELETE, Verb.TRUNCATE}:
         return earlier.verb in {Verb.INSERT, Verb.TRUNCATE} or not later.settled
     if later.verb is Verb.INSERT or earlier.verb in {Verb.INSERT, Verb.TRUNCATE}:
-        return not (earlier.verb is later.verb is Verb.INSERT and not later.writes | earlier.writes)
+        return not (earlier.verb is later.verb is Verb.INSERT and _keep_keys(later, earlier))
     if not later.writes.isdisjoint(earlier.own_reads) or "*" in earlier.own_reads:
         return True
     if not all(_leaves_unpicked(later, earlier, column) for column in later.writes):
         return True
     return _depends_on_more(later, earlier)
+
+
+def _keep_keys(later: RowChange, earlier: RowChange) -> bool:
+    """Whether neither of two INSERTs changes by what rows the other finds its own again."""
+    if not later.writes | earlier.writes:
+        return True
+    keyed = bool(later.key and earlier.key)
+    crossed = later.writes & earlier.own_reads | earlier.writes & later.own_reads
+    return keyed and not crossed
 
 
 def _leaves_unpicked(later: RowChange, earlier: RowChange, column: str) -> bool:

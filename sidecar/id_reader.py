@@ -8,10 +8,11 @@ ID Wraparound Failures"). Freezing a row keeps its xmin since PostgreSQL 9.4.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from sidecar.db import Session, identifier
-from sidecar.model import FactKey, Ledger, Marks
+from sidecar.model import Drops, FactKey, Ledger, Marks
 
 _DATED = frozenset(
     {"column", "constraint", "function", "materialized view", "policy", "procedure"}
@@ -41,6 +42,15 @@ SELECT pg_catalog.age(xmin) FROM pg_catalog.pg_index WHERE indrelid = %s::regcla
 """
 """A restored dump makes the keys of a table after its rows."""
 
+_DROPPED = """
+SELECT k."on", pg_catalog.age(t.xmin), pg_catalog.age(a.xmin)
+  FROM unnest(%s::text[]) k("on") JOIN pg_catalog.pg_type t ON t.typrelid = to_regclass(k."on")
+  LEFT JOIN pg_catalog.pg_attribute a
+         ON a.attrelid = t.typrelid AND a.attisdropped AND a.attnum > 0
+"""
+"""A dropped column keeps its row of the catalog, which nothing writes after the drop (PostgreSQL,
+"pg_attribute"; `RemoveAttributeById` in its heap.c)."""
+
 
 def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
     """The ages of the ledger's rows, and of the catalog rows behind `keys`.
@@ -53,13 +63,24 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
         rows = session.query(f"SELECT id::text, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
         keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
         facts = _ages(session, keys, base)
+        dropped = _dropped(session, {key.on for key in keys if key.kind == "column"}, base)
     return Marks(
         now=now,
         ledger={row: age - base for row, age in rows},
         key=keyed[0][0] - base if keyed else None,
         facts=facts,
         counter=counter,
+        dropped=dropped,
     )
+
+
+def _dropped(session: Session, tables: Collection[str], base: int) -> dict[str, Drops]:
+    found: dict[str, Drops] = {}
+    for table, made, age in session.query(_DROPPED, (sorted(tables),)):
+        known = found.get(table, Drops(made - base, frozenset()))
+        new = frozenset[int]() if age is None else frozenset({age - base})
+        found[table] = replace(known, ages=known.ages | new)
+    return found
 
 
 def youngest(session: Session, read: Marks, keys: Collection[FactKey]) -> int | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sidecar.model import TEXT, FactKey, Facts, RowChange, Script, Statement, Table, Verb
+from sidecar.model import CTID, TEXT, FactKey, Facts, RowChange, Script, Statement, Table, Verb
 from sidecar.table_names import parts, same_table
 
 _VIEWS = frozenset({"view", "materialized view"})
@@ -51,8 +51,10 @@ def _understood(statement: Statement, facts: Facts) -> Statement:
     if change is None or change.verb in {Verb.MIXED, Verb.REFRESH}:
         return statement
     change = _with_typed_picks(change, facts)
-    if _reads_computed(change, facts) or _sees_views(change, facts):
+    if _reads_computed(change, facts) or _sees_views(statement, change, facts):
         change = replace(change, settled=False, picked_by=change.picked_by | change.writes)
+    if change.keyed and not _tells_apart(change, facts):
+        change = replace(change, settled=False, steady=False, fleeting=True)
     if change.verb is Verb.UPDATE and _is_referenced(change, facts):
         change = replace(change, spreads=True)
     if told := _told_in_its_own_table(change, facts):
@@ -98,8 +100,9 @@ def _reads_computed(change: RowChange, facts: Facts) -> bool:
     )
 
 
-def _sees_views(change: RowChange, facts: Facts) -> bool:
+def _sees_views(statement: Statement, change: RowChange, facts: Facts) -> bool:
     named = [change.table, *change.reads] if change.table else list(change.reads)
+    named += map(parts, statement.writes)
     views = [parts(key.identity) for key, text in facts.items() if _is_part(key, text)]
     return any(same_table(name, view) for name in named for view in views)
 
@@ -107,6 +110,26 @@ def _sees_views(change: RowChange, facts: Facts) -> bool:
 def _is_part(key: FactKey, definition: str) -> bool:
     """A view, a partition, an heir: its rows are those of another table too."""
     return key.kind in _VIEWS or (key.kind == "table" and bool(_HEIRS.match(definition)))
+
+
+def _tells_apart(change: RowChange, facts: Facts) -> bool:
+    """Whether no two rows can be alike in the column `keyed`, those of heirs and parts included."""
+    shared = any(
+        (same_table(change.table, parts(key.identity)) and "PARTITION" in text)
+        or "INHERITS" in text
+        for key, text in facts.items()
+        if key.kind == "table"
+    )
+    texts = (
+        t
+        for k, t in facts.items()
+        if k.kind == "constraint"
+        if same_table(change.table, parts(k.on))
+    )
+    found = (re.match(r"PRIMARY KEY \(([^,]*)\)", text) for text in texts)
+    return not shared and (
+        change.keyed == CTID or any(parts(f[1]) == (change.keyed,) for f in found if f)
+    )
 
 
 def _is_referenced(change: RowChange, facts: Facts) -> bool:

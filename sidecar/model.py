@@ -126,6 +126,9 @@ TEXT = "text "
 COLUMNS = "migration_sidecar_columns"
 """Stands in `RowChange.rows` where the columns to select go."""
 
+CTID = "ctid"
+"""The column that tells where a row lies: no two of one table lie in the same place."""
+
 HELD = "\0"
 """Stands in `RowChange.differs` before a column, then before a value for it, and after that.
 
@@ -144,7 +147,8 @@ class RowChange:
     `settled`: run again right afterwards it would change nothing. `volatile`: it writes
     values that differ each time (random, clock); `fleeting`: which rows, differs; `spreads`:
     foreign keys pass it on to other tables; `steady`: rows of other tables that go cannot make
-    it pick more; `firm`: nor have left unset (NULL) what it would set now.
+    it pick more; `firm`: nor have left unset (NULL) what it would set now. `keyed` is the
+    column, CTID too, that must tell rows apart for it to be settled and steady.
 
     `picks` and `gives` describe `SET status = 'b' WHERE status IN ('a', 'c')`: the constants
     which a row must have in a column to be picked, and the constant that it is given there
@@ -170,6 +174,7 @@ class RowChange:
     spreads: bool = False
     steady: bool = True
     firm: bool = True
+    keyed: str = ""
     picks: Mapping[str, frozenset[str | None]] = field(default_factory=dict)
     gives: Mapping[str, str | None] = field(default_factory=dict)
     rows: str = ""
@@ -178,6 +183,23 @@ class RowChange:
     columns: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     key: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """What a statement does to temporary tables of its own script, where that is all it does.
+
+    `names` are theirs, without a schema; `drops`: it drops them. `reads` are the tables that it
+    fills them from, `columns` those it reads there ('*': all). `again`: in another session it
+    would do the same, but for values of chance or clock, where it is `volatile`.
+    """
+
+    names: frozenset[str]
+    drops: bool
+    reads: frozenset[Table]
+    columns: frozenset[str]
+    again: bool
+    volatile: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +236,7 @@ class Statement:
     """All that it changes is the server's, as with CREATE ROLE: no fact of a database shows it."""
     change: RowChange | None = None
     """What it does to rows, where that is all it does and the parse tree shows it."""
+    temporary: Temporary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +324,14 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Drops:
+    """The age of a table, as in `Marks`, and those of all drops of its columns."""
+
+    table: int
+    ages: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """Ages in transactions: how many began between the writing of a row and that of `now`.
 
@@ -316,6 +347,8 @@ class Marks:
     facts: Mapping[FactKey, int]
     counter: int
     history: int | None = None
+    dropped: Mapping[str, Drops] = field(default_factory=dict)
+    """By table, of those that are there."""
 
     @property
     def wrapped(self) -> bool:

@@ -6,7 +6,7 @@ too little. The trees are the protobuf messages of PostgreSQL's own parser.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,19 @@ def names(parts: Iterable[Any], *, own: Table, alias: str, aliases: Aliases) -> 
     table reads it as any other table, and the names in it count as the own ones too.
     """
     messages = [message for part in parts for message in walk(part)]
-    tables = {table(message) for message in messages if type_name(message) == "RangeVar"}
+    tables = {
+        table(message)
+        for message in messages
+        if type_name(message) == "RangeVar" and message.location not in aliases.queries
+    }
     mine, others = set(), set()
     for *qualifier, called in (fields for message in messages for fields in _columns(message)):
         name = ALL if called in _PHYSICAL else called
-        if not qualifier and name in aliases:  # the whole row, as one value
+        if not qualifier and name in aliases.tables:  # the whole row, as one value
             mine.add(ALL)
             others.add(ALL)
         owner = qualifier[-1] if qualifier else ""
-        known = aliases.get(owner)
+        known = aliases.tables.get(owner)
         if known is None or known[-1:] == own[-1:]:
             mine.add(name)
         if owner != alias or known is None:
@@ -82,30 +86,64 @@ def _columns(message: Any) -> Iterator[tuple[str, ...]]:
             yield from ((item.string.sval,) for item in message.using_clause)
             yield from [(ALL,)] * message.is_natural
         case "SelectStmt" if cuts_off(message):  # of equal rows, by where they lie
-            yield from ((name, ALL) for name in aliases_of(message))
+            yield from ((name, ALL) for name in aliases_of(message).tables)
         case _:
             pass
 
 
-Aliases = dict[str, Table | None]
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """The names under which a statement reads `tables`; that of a query stands for no table.
+
+    None is that of a name for several, each in its own subquery. `queries` are the places at
+    which the statement reads queries of its WITH, as PostgreSQL's parser counts them.
+    """
+
+    tables: Mapping[str, Table | None]
+    queries: frozenset[int]
 
 
 def aliases_of(statement: Any) -> Aliases:
-    """The names under which a statement reads tables; that of a subquery stands for no table.
-
-    None is that of a name for several, each in its own subquery.
-    """
+    """The names that a statement has for what it reads."""
     found: dict[str, set[Table]] = {}
+    queries = queries_named(statement)
     for message in walk(statement):
         match type_name(message):
             case "RangeVar":
                 name = message.alias.aliasname or message.relname
-                found.setdefault(name, set()).add(table(message))
+                named = () if message.location in queries else table(message)
+                found.setdefault(name, set()).add(named)
             case "RangeSubselect":
                 found.setdefault(message.alias.aliasname, set()).add(())
             case _:
                 pass
-    return {name: ts.pop() if len(ts) == 1 else None for name, ts in found.items()}
+    tables = {name: ts.pop() if len(ts) == 1 else None for name, ts in found.items()}
+    return Aliases(tables, queries)
+
+
+def queries_named(message: Any, known: frozenset[str] = frozenset()) -> frozenset[int]:
+    """Where a query of a WITH is read and no table; `known` are those of what is around it.
+
+    A query of WITH knows those before it, of WITH RECURSIVE all (PostgreSQL, "WITH Queries").
+    """
+    if type_name(message) == "RangeVar":
+        named = not message.schemaname and message.relname in known
+        return frozenset({message.location}) if named else frozenset()
+    found: frozenset[int] = frozenset()
+    for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].name != _WITH):
+        if field.name == _WITH:
+            ctes = [item.common_table_expr for item in value.ctes]
+            all_ = known | {cte.ctename for cte in ctes}
+            for cte in ctes:
+                found |= queries_named(cte, all_ if value.recursive else known)
+                known |= {cte.ctename}
+        elif field.message_type is not None:
+            for child in value if field.is_repeated else [value]:
+                found |= queries_named(child, frozenset() if field.name == "relation" else known)
+    return found
+
+
+_WITH = "with_clause"
 
 
 def is_volatile(parts: Iterable[Any]) -> bool:

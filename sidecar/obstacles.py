@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sidecar.lost_tables import lost
 from sidecar.model import Control, Facts, Nature, Replay, Script, Statement
 from sidecar.session_state import (
     changes_defaults,
+    holds_more,
     lasts_for_a_transaction,
-    makes_temporary,
     not_again,
 )
 from sidecar.table_names import meet
@@ -15,7 +16,7 @@ from sidecar.undo import created_tables
 _HOLD_ROWS = frozenset({"table", "view", "materialized view"})
 
 
-def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str:
+def obstacle(script: Script, replay: Replay, live: Facts, *, start: int, applied: int) -> str:
     """Why the statements after the first `start` cannot be run, or ''.
 
     `applied` statements had taken effect when the finding was made.
@@ -25,9 +26,11 @@ def obstacle(script: Script, replay: Replay, *, start: int, applied: int) -> str
             return f"{_named(statement)} {problem}"
     if begun := _perhaps_begun(script, replay, applied):
         return f"{_named(begun)} commits as it goes, and no fact shows whether it began"
+    if holds_more(script.statements[:start]):
+        return "the statements that ran made temporary objects, gone with their session"
+    if problem := lost(script, replay.effects, live, start=start).problem:
+        return problem
     for statement in script.statements[:start]:
-        if makes_temporary(statement):
-            return "the statements that ran made temporary objects, gone with their session"
         if changes_defaults(statement):
             return f"{_named(statement)} changed the settings that sessions since then begin with"
         if problem := not_again(statement, script):

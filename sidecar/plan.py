@@ -81,7 +81,8 @@ def decide(situation: Situation, policy: Policy) -> Decision:
         raise AssertionError(finding)  # policy.SOUND: what runs statements needs both
     applied = finding.applied or 0
     start = 0 if action is Action.REBUILD else applied
-    if problem := obstacle(situation.script, situation.replay, start=start, applied=applied):
+    script, replay, live = situation.script, situation.replay, situation.live
+    if problem := obstacle(script, replay, live, start=start, applied=applied):
         return refusal.refused(finding, action, problem)
     match action:
         case Action.RESUME | Action.REAPPLY:

@@ -95,3 +95,14 @@ CHANGING = SEQUENCES | frozenset(
     """.split()
 )
 """Those whose value may be another one at the next call (`age` of one argument is today's)."""
+
+AGGREGATES = frozenset(
+    """
+    any_value array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count covar_pop
+    covar_samp every json_agg json_agg_strict json_object_agg jsonb_agg jsonb_agg_strict
+    jsonb_object_agg max min mode percentile_cont percentile_disc range_agg range_intersect_agg
+    regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope stddev string_agg sum
+    var_pop var_samp variance xmlagg
+    """.split()
+)
+"""Those of `PURE` that give a row where there is none to look at."""

@@ -7,10 +7,13 @@ trees are the protobuf messages of PostgreSQL's own parser, named as in `nodes/p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sidecar.duplicates import told_apart_by
 from sidecar.idempotent import is_idempotent
-from sidecar.model import RowChange, Table, Verb
+from sidecar.led_by_with import WRITERS, leader, updates_all
+from sidecar.model import CTID, RowChange, Table, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
 from sidecar.row_conditions import (
     asks_for,
@@ -23,6 +26,7 @@ from sidecar.row_conditions import (
 from sidecar.row_queries import rows_given, rows_picked, same_as_set
 from sidecar.sql_text import quoted
 from sidecar.statement_reach import Reach, enum_name, inner, type_name
+from sidecar.upserts import fixed_columns, merges
 
 
 def row_change(node: Any, touched: Reach) -> RowChange | None:
@@ -30,8 +34,8 @@ def row_change(node: Any, touched: Reach) -> RowChange | None:
     if not touched.known:
         return None
     forget_idle_limits(node)
-    if sum(type_name(message) in _WRITERS for message in walk(node)) > 1:
-        return _mixed(node, touched)  # WITH, in which others write
+    if sum(type_name(message) in WRITERS for message in walk(node)) > 1:
+        return _led_by_with(node, touched)
     match type_name(node):
         case "UpdateStmt" if len(touched.writes) == 1:
             return _update(node)
@@ -58,7 +62,36 @@ def _mixed(node: Any, touched: Reach) -> RowChange | None:
     return RowChange(Verb.MIXED, touched.writes[0], own_reads=everything, other_reads=everything)
 
 
-_WRITERS = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
+def _led_by_with(node: Any, touched: Reach) -> RowChange | None:
+    """What the part in WITH does, if the rest writes nothing but what came of it.
+
+    Again it does something to rows which the part finds again, so to those that it updates. Of
+    an UPDATE of all rows by one that is inserted, the rows tell more.
+    """
+    part = leader(node)
+    if part is None:
+        return _mixed(node, touched)
+    match type_name(part):
+        case "InsertStmt" if type_name(node) == "UpdateStmt":
+            mixed = _mixed(node, touched)
+            return mixed and (_sets_all(node, mixed) if updates_all(node, part) else mixed)
+        case "InsertStmt":
+            return replace(_insert(part), settled=False, spreads=True)
+        case "UpdateStmt":
+            return replace(_update(part), settled=False, spreads=True, differs="")
+        case _:
+            return replace(_delete(part), spreads=True)
+
+
+def _sets_all(node: Any, mixed: RowChange) -> RowChange:
+    return replace(
+        mixed,
+        table=table(node.relation),
+        writes=frozenset(item.res_target.name for item in node.target_list),
+        spreads=True,
+        rows=rows_picked(node.relation, ()),
+        row=quoted(_alias(node.relation)),
+    )
 
 
 def _removes(message: Any) -> bool:
@@ -139,7 +172,10 @@ def _delete(node: Any) -> RowChange:
     own = table(node.relation)
     picked = _picked(node, node.using_clause)
     read = picked.row | picked.beyond
-    fleeting = is_volatile([node])
+    keyed = told_apart_by(node)
+    fleeting = keyed != CTID and is_volatile([node])
+    steady = bool(keyed) or is_steady(node, node.using_clause)
+    reads_itself = own[-1] in {name[-1] for name in picked.beyond.tables}
     return RowChange(
         Verb.DELETE,
         own,
@@ -147,9 +183,11 @@ def _delete(node: Any) -> RowChange:
         own_reads=read.own,
         reads=read.tables,
         other_reads=read.others,
-        settled=not fleeting and own[-1] not in {name[-1] for name in picked.beyond.tables},
+        # Rows that were left had no partner among all rows, so they have none among fewer.
+        settled=not fleeting and (steady or not reads_itself),
         fleeting=fleeting,
-        steady=is_steady(node, node.using_clause),
+        steady=steady,
+        keyed=keyed,
         picks=picked.picks,
         rows=rows_picked(node, node.using_clause),
         row=quoted(_alias(node.relation)),
@@ -178,12 +216,12 @@ def _insert(node: Any) -> RowChange:
     query, conflict = node.select_stmt.select_stmt, node.on_conflict_clause
     read = names([node.select_stmt, node.with_clause], own=own, alias="", aliases=aliases_of(node))
     columns = tuple(column.res_target.name for column in node.cols)
-    fixed = _fixed(columns, query) if columns else ()
+    fixed = fixed_columns(columns, query) if columns else ()
     key, settled = None, False
     if node.HasField("on_conflict_clause"):
         elements = [item.index_elem for item in conflict.infer.index_elems]
         key = tuple(element.name for element in elements)
-        settled = _merges(node, fixed) and set(key) <= set(fixed) and "" not in key
+        settled = merges(node, columns, fixed) and set(key) <= set(fixed) and "" not in key
     return RowChange(
         Verb.INSERT,
         own,
@@ -199,41 +237,6 @@ def _insert(node: Any) -> RowChange:
         fixed=tuple(map(quoted, fixed)),
         key=None if key is None else tuple(map(quoted, key)),
     )
-
-
-def _merges(node: Any, fixed: Sequence[str]) -> bool:
-    """Whether a row that is there already ends the same each time."""
-    conflict = node.on_conflict_clause
-    if enum_name(conflict, "action") == "ONCONFLICT_NOTHING":
-        return not conflict.infer.conname
-    targets = [item.res_target for item in conflict.target_list]
-    # A row is given when it is new just what it would be given again.
-    return (
-        not conflict.infer.conname
-        and not conflict.HasField("where_clause")
-        and all(
-            not target.indirection
-            and target.name in fixed
-            and [part.string.sval for part in target.val.column_ref.fields]
-            == ["excluded", target.name]
-            for target in targets
-        )
-    )
-
-
-def _fixed(columns: tuple[str, ...], query: Any) -> tuple[str, ...]:
-    """The columns that get the same values each time; none where that cannot be told."""
-    if query.HasField("limit_count") or query.HasField("limit_offset"):
-        return ()
-    if query.values_lists:
-        rows = [list(row.list.items) for row in query.values_lists]
-        return tuple(c for i, c in enumerate(columns) if not is_volatile(row[i] for row in rows))
-    if enum_name(query, "op") != "SETOP_NONE" or is_volatile([*query.from_clause]):
-        return columns if not is_volatile([query]) else ()
-    values = [item.res_target.val for item in query.target_list]
-    if len(values) != len(columns) or is_volatile([query.where_clause]):
-        return columns if not is_volatile([query]) else ()
-    return tuple(c for c, value in zip(columns, values, strict=True) if not is_volatile([value]))
 
 
 # --- the others ------------------------------------------------------------------

@@ -11,17 +11,29 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sidecar.attempt_window import written_by
+from sidecar.attempt_window import ages_in
 from sidecar.calm_triggers import may_fire_again, watched
 from sidecar.evidence import keeps_rows, may_do_more
 from sidecar.failed_statement import by_violation
 from sidecar.harmless import private, repeatable
 from sidecar.live_tables import understood
-from sidecar.model import Control, Evidence, Facts, Nature, RowChange, Script, Seen, Statement, Verb
+from sidecar.model import (
+    Control,
+    Evidence,
+    Facts,
+    Nature,
+    RowChange,
+    Script,
+    Seen,
+    Statement,
+    Table,
+    Verb,
+)
 from sidecar.new_columns import is_set, is_unset
+from sidecar.passing_columns import dropped_nothing, dropped_some
 from sidecar.row_proofs import Question, RowEvidence, columns_made, did_not_run, ran
 from sidecar.sql_text import quoted
-from sidecar.table_names import unique_keys
+from sidecar.table_names import parts, same_table, unique_keys
 
 _LEAVES_ROWS = frozenset({Verb.INSERT, Verb.UPDATE, Verb.MIXED})
 _EACH_STATEMENT = re.compile(r" FOR EACH STATEMENT ")
@@ -63,12 +75,7 @@ def _began_anew(question: Question, rows: RowEvidence) -> bool:
     that it made is of one age, and it ran to its end.
     """
     first, statements = question.candidates[0], question.script.statements
-    ages = {
-        rows.ages[key]
-        for effect in question.effects[:first]
-        for key in written_by(effect)
-        if key in rows.ages
-    }
+    ages = {age for effect in question.effects[:first] for age in ages_in(effect, rows.ages)}
     if not ages or statements[first - 1].control is Control.COMMIT:
         return True  # it is the failed row that nothing was committed after, or the block's end
     if any(statement.control is not None for statement in statements):
@@ -84,9 +91,17 @@ def _bounded(question: Question, rows: RowEvidence, found: list[Evidence]) -> tu
     left, said = by_violation(question, rows)
     found.extend(said)
     for statement in open_:
-        if says := did_not_run(question, statement, rows) or is_unset(question, statement, rows):
+        if says := (
+            did_not_run(question, statement, rows)
+            or is_unset(question, statement, rows)
+            or dropped_nothing(question, statement, rows)
+        ):
             fewer = tuple(k for k in left if k < statement.index)
-        elif says := ran(question, statement, rows) or is_set(question, statement, rows):
+        elif says := (
+            ran(question, statement, rows)
+            or is_set(question, statement, rows)
+            or dropped_some(question, statement, rows)
+        ):
             fewer = tuple(k for k in left if k >= statement.index)
         else:
             continue
@@ -120,15 +135,18 @@ def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> 
     if keeps_rows(statement, question.effects):
         return not may_do_more(statement, drifted=question.drifted)
     seen, change = rows.seen.get(statement.index), statement.change
-    if seen is None or change is None:
+    if seen is None or change is None or change.verb is Verb.MIXED:
         return False
-    if watched(question.live, change.table, sees=_EACH_STATEMENT if seen.picked == 0 else None):
+    sees = _EACH_STATEMENT if seen.picked == 0 else None
+    if any(watched(question.live, table, sees=sees) for table in _tables(statement, change)):
         return False
     if seen.picked == 0:
         return True
     if change.verb is Verb.INSERT:
-        # Without ON CONFLICT, rows that are all older would have been refused.
-        there = change.key is not None or (seen.same == seen.picked and seen.fresh != 0)
+        # Without ON CONFLICT, rows that are older would have been refused, as the logs may say.
+        its_own = seen.fresh != 0 and not seen.older and not is_duplicate(question.error)
+        there = seen.same == seen.picked and its_own and not change.spreads
+        there = there or change.key is not None
         return seen.pending == 0 and there and not change.writes
     return seen.pending == 0 and not change.volatile
 
@@ -138,6 +156,9 @@ def _may_repeat(question: Question, left: tuple[int, ...], rows: RowEvidence) ->
     data = [s for s in between if not keeps_rows(s, question.effects)]
     changes = [s.change for s in data if s.change is not None]
     if len(changes) < len(data) or any(_is_watched(question, c, changes) for c in changes):
+        return False
+    others = [table for s in data if s.change for table in _tables(s, s.change)[1:]]
+    if any(watched(question.live, table) for table in others):
         return False
     if any(not _finds_its_rows(s, rows) for s in data):
         return False
@@ -168,6 +189,8 @@ def _is_overtaken(statement: Statement, rows: RowEvidence) -> bool:
 
 
 def _is_inert(question: Question, statement: Statement, rows: RowEvidence) -> bool:
+    if statement.change and statement.change.spreads:
+        return _left_nothing(statement, rows)
     return (
         _left_nothing(statement, rows)
         or _is_absent(statement, rows)
@@ -193,8 +216,16 @@ def _is_absent(statement: Statement, rows: RowEvidence) -> bool:
 
 
 def read_alike(script: Script) -> int:
-    """How many statements mean what they mean in any session: those before the script sets it."""
-    session = (s for s in script.statements if s.nature is Nature.SESSION)
+    """How many statements mean what they mean in any session: those before the script sets it.
+
+    Temporary tables change only what reads them (see `temporary_tables.seen_through`), as
+    long as it is known which there are.
+    """
+    session = [s for s in script.statements if s.nature is Nature.SESSION]
+    if not any("ROLLBACK" in s.kind for s in script.statements):
+        session = [
+            s for s in session if not (s.temporary and (s.temporary.again or s.temporary.drops))
+        ]
     return next((s.index - 1 for s in session if not _LIMITS.match(s.sql)), len(script.statements))
 
 
@@ -237,6 +268,12 @@ def _is_watched(question: Question, change: RowChange, all_: Sequence[RowChange]
     triggers, made = question.triggers(change.table), columns_made(question)
     calm = may_fire_again(triggers, change.table, all_, made, question.live)
     return watched(question.live, change.table, calm=calm)
+
+
+def _tables(statement: Statement, change: RowChange) -> list[Table]:
+    """All that it writes to; first that of its change."""
+    others = (parts(name) for name in statement.writes)
+    return [change.table, *(other for other in others if not same_table(other, change.table))]
 
 
 def _named(statements: Collection[Statement]) -> str:

@@ -46,9 +46,9 @@ class RowEvidence:
     why_not: str = ""
     seen: Mapping[int, Seen] = field(default_factory=dict)
     ages: Mapping[FactKey, int] = field(default_factory=dict)
-    """Of catalog rows, as in `Marks`."""
     keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """As `insert_keys` finds them."""
+    drops: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """As in `Marks`, and as `insert_keys` and `drops_within` find them."""
     quiet: bool = False
     """Whether nobody's transaction has committed since the window opened."""
 
@@ -183,7 +183,7 @@ def leaves(other: Statement, table: Table, columns: Collection[str]) -> bool:
     """Whether another statement gives no values to these columns of rows that are there."""
     if not any(same_table(table, parts(name)) for name in other.writes):
         return other.reach_known
-    if other.change and other.change.verb is Verb.DELETE:
+    if other.change and (other.change.spreads or other.change.verb is Verb.DELETE):
         return not other.change.spreads
     sets = other.change.writes if other.change and other.change.verb in SET_COLUMNS else ()
     return bool(sets) and frozenset(columns).isdisjoint(sets)
@@ -204,7 +204,7 @@ def _rows_are_its_own(question: Question, statement: Statement, rows: RowEvidenc
     ):  # else it is one row, such as anybody may have written since
         return "it ran: one transaction of the attempt wrote just the rows that it gives"
     its_own = change.verb is Verb.INSERT and seen.fresh and seen.fresh == seen.picked
-    if its_own and _alone_in_private(question, statement):
+    if its_own and not change.spreads and _alone_in_private(question, statement):
         return "it ran: nothing else has ever written to the table, which the migration made"
     if (
         change.verb is Verb.UPDATE

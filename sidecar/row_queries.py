@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sidecar.model import COLUMNS, HELD
-from sidecar.sql_text import quoted
+from sidecar.model import COLUMNS, HELD, RowChange
+from sidecar.sql_text import plain, quoted
 from sidecar.statement_reach import reach, type_name
 
 
@@ -59,6 +59,27 @@ def rows_given(node: Any, columns: Sequence[str]) -> str:
     query = _text(_without_new(node.select_stmt.select_stmt))
     names = f"({', '.join(map(quoted, columns))})" if columns else ""
     return f"{_with(node)}SELECT {COLUMNS} FROM ({query}) AS given{names}"  # noqa: S608 (parser's)
+
+
+def alike(change: RowChange) -> str:
+    """The condition that a row `there` is as the one `given`, or as ON CONFLICT would leave it.
+
+    What that would set to the time must be some time already.
+    """
+    compared = [c for c in change.fixed if not change.writes or plain(c) in change.writes]
+    timed = sorted(change.writes - set(map(plain, change.fixed)))
+    conditions = [f"there.{c}::text IS NOT DISTINCT FROM given.{c}::text" for c in compared]
+    return " AND ".join((*conditions, *(f"there.{quoted(c)} IS NOT NULL" for c in timed))) or "true"
+
+
+def shows_its_rows(change: RowChange) -> bool:
+    """Whether rows just as an INSERT gives them were written by it: all that it sets is compared.
+
+    Another value that ON CONFLICT gives would not be seen, nor who touched the row since.
+    """
+    compared = set(map(plain, change.fixed))
+    merged = not change.writes or (change.settled and change.writes <= compared)
+    return merged and bool(compared or not (change.columns or change.volatile))
 
 
 def expression(node: Any) -> str:

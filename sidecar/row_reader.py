@@ -16,6 +16,7 @@ from sidecar.db import Session, identifier, literal
 from sidecar.errors import DatabaseError
 from sidecar.model import COLUMNS, RowChange, Seen, Statement, Verb, Window
 from sidecar.queries import SET_SEARCH_PATH
+from sidecar.row_queries import alike, shows_its_rows
 from sidecar.sql_text import plain
 from sidecar.table_names import meet
 
@@ -42,6 +43,7 @@ def seen(
     found: dict[int, Seen] = {}
     windows: dict[tuple[str, ...], Window] = {}
     writers: dict[tuple[str, ...], int] = {}
+    rivals: dict[tuple[str, ...], list[Statement]] = {}
     with session.undone():
         session.execute(_TIME_LIMIT)
         session.query(SET_SEARCH_PATH, (search_path,))
@@ -55,7 +57,10 @@ def seen(
             found[statement.index] = replace(one, filled=filled, left=left)
             if one.writers == 1 and (writer := _sole_writer(session, statement.change, window)):
                 writers[statement.writes] = writer
-            if mine and one.matched is not None and _keeps_what_it_gave(statement, statements):
+            if statement.writes not in rivals:
+                rivals[statement.writes] = _rivals(statement, statements)
+            kept = _keeps_what_it_gave(statement, rivals[statement.writes])
+            if mine and one.matched is not None and kept:
                 windows[statement.writes] = replace(mine, oldest=one.matched - 1)
     return found
 
@@ -69,22 +74,32 @@ def _typed(session: Session, statements: Sequence[Statement]) -> list[Statement]
     return [replace(s, change=new.get(s.index, s.change)) for s in statements]
 
 
-def _keeps_what_it_gave(statement: Statement, statements: Sequence[Statement]) -> bool:
+def _rivals(statement: Statement, statements: Sequence[Statement]) -> list[Statement]:
+    """Those that may write to its table, but for plain INSERTs: more rows would show anyway."""
+    return [
+        other
+        for other in statements
+        if not other.reach_known or (not _only_adds(other) and meet(other.writes, statement.writes))
+    ]
+
+
+def _only_adds(other: Statement) -> bool:
+    change = other.change
+    return bool(change and change.verb is Verb.INSERT and not (change.writes or change.spreads))
+
+
+def _keeps_what_it_gave(statement: Statement, rivals: Sequence[Statement]) -> bool:
     """Whether, had another statement written to its table, the rows would not match any more."""
     return all(
         other.reach_known
-        and (
-            not meet(other.writes, statement.writes)
-            or (other.change is not None and _would_show(other.change, statement.change))
-        )
-        for other in statements
+        and other.change is not None
+        and _would_show(other.change, statement.change)
+        for other in rivals
     )
 
 
 def _would_show(other: RowChange, given: RowChange | None) -> bool:
-    """More rows do, and other values in columns that were compared."""
-    if other.verb is Verb.INSERT:
-        return not other.writes
+    """Other values in columns that were compared do."""
     compared = set(map(plain, given.fixed)) if given else set()
     known = other.writes <= compared or bool(given and not given.columns)
     return other.verb is Verb.UPDATE and known and not other.volatile
@@ -211,23 +226,20 @@ def _filled(session: Session, change: RowChange | None, starts: Mapping[str, str
 def _given(
     session: Session, change: RowChange, key: tuple[str, ...], window: Window | None
 ) -> tuple[int | None, ...]:
-    """picked, pending, same and, of an INSERT that would set them, older of `Seen`."""
+    """picked, pending, same and, where such rows would be set or refused, older of `Seen`."""
     row = _one_row(session, change.rows.replace(COLUMNS, "count(*)", 1))
     picked = row[0] if row else None
     if not key:
         return picked, None, None, None
     by_key = " AND ".join(f"there.{column} = given.{column}" for column in key)
-    whole = " AND ".join(
-        f"there.{column}::text IS NOT DISTINCT FROM given.{column}::text" for column in change.fixed
-    )
     unknown = " OR ".join(f"given.{column} IS NULL" for column in key)
     there = f"EXISTS (SELECT FROM {identifier(*change.table)} AS there WHERE"
     counts = (
         f"count(*) FILTER (WHERE NOT {there} {by_key})), "
-        f"count(*) FILTER (WHERE {there} {by_key} AND {whole})), "
+        f"count(*) FILTER (WHERE {there} {by_key} AND {alike(change)})), "
         f"count(*) FILTER (WHERE {unknown})"
     )
-    if window and change.writes and change.settled:
+    if window and (change.key is None or (change.writes and change.settled)):
         older = f"{_age('there', window)} > {window.oldest}"
         counts += f", count(*) FILTER (WHERE {there} {by_key} AND {older}))"
     row = _one_row(session, change.rows.replace(COLUMNS, counts, 1))
@@ -241,32 +253,26 @@ def _matched(session: Session, change: RowChange, window: Window | None) -> int 
 
     Compared are the columns whose values do not change from run to run, as text.
     """
-    whole = not change.columns and not change.volatile
-    if window is None or not (change.fixed or whole) or change.table in change.reads:
+    if window is None or not shows_its_rows(change) or change.table in change.reads:
         return None
-    groups = _rows(
+    ages = _rows(
         session,
-        f"SELECT xmin::text, max({_age('t', window)}) FROM {identifier(*change.table)} AS t "  # noqa: S608
-        f"WHERE {_inside('t', window)} GROUP BY 1 LIMIT 20",
+        f"WITH given AS ({change.rows.replace(COLUMNS, _as_text(change, 'given'), 1)}), "  # noqa: S608
+        "wanted AS (SELECT one, count(*) AS n FROM given GROUP BY one), "
+        f"written AS (SELECT xmin::text AS writer, max({_age('t', window)}) AS age, "
+        f"{_as_text(change, 't')}, count(*) AS n "
+        f"FROM {identifier(*change.table)} AS t WHERE {_inside('t', window)} GROUP BY 1, 3) "
+        "SELECT max(age) FROM written LEFT JOIN wanted USING (one) GROUP BY writer "
+        "HAVING bool_and(wanted.n IS NOT DISTINCT FROM written.n) "
+        "AND count(*) = (SELECT count(*) FROM wanted)",
     )
-    ages = [age for xid, age in groups if _is_written_by(session, change, str(xid))]
-    return ages[0] if len(ages) == 1 else None
+    return ages[0][0] if len(ages) == 1 else None
 
 
-def _is_written_by(session: Session, change: RowChange, xid: str) -> bool:
-    given = ", ".join(f"given.{column}::text" for column in change.fixed) or "given::text"
-    there = ", ".join(f"there.{column}::text" for column in change.fixed) or "there::text"
-    table = identifier(*change.table)
-    written = f"SELECT {there} FROM {table} AS there WHERE there.xmin = '{xid}'"  # noqa: S608
-    wanted = change.rows.replace(COLUMNS, given, 1)
-    row = _one_row(
-        session,
-        f"WITH wanted AS MATERIALIZED ({wanted}), written AS MATERIALIZED ({written}) "  # noqa: S608
-        "SELECT (SELECT count(*) FROM wanted), "
-        "(SELECT count(*) FROM (TABLE wanted EXCEPT ALL TABLE written) AS a), "
-        "(SELECT count(*) FROM (TABLE written EXCEPT ALL TABLE wanted) AS b)",
-    )
-    return row is not None and row[0] > 0 and row[1:] == (0, 0)
+def _as_text(change: RowChange, row: str) -> str:
+    """A row's fixed columns, or all of it, as one text."""
+    columns = ", ".join(f"{row}.{column}::text" for column in change.fixed)
+    return f"ROW({columns})::text AS one" if columns else f"{row}::text AS one"
 
 
 def _age(row: str, window: Window) -> str:

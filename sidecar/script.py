@@ -19,6 +19,7 @@ from sidecar.row_changes import row_change
 from sidecar.sql_text import quoted
 from sidecar.statement_kinds import Traits, traits, traits_of_words
 from sidecar.statement_reach import TEMPORARY_SCHEMA, Name, inner, reach, type_name
+from sidecar.temporary_tables import seen_through, use_of
 
 _BOM = "\ufeff"
 _FIRST_WORDS = 10
@@ -62,7 +63,7 @@ def parse(text: str, *, quiet: frozenset[str] = frozenset()) -> Script:
         _statement(index, piece=piece, kind=kind)
         for index, (piece, kind) in enumerate(zip(pieces, kinds, strict=True), start=1)
     )
-    return Script(text=text, statements=tuple(_number_blocks(statements)))
+    return Script(text=text, statements=tuple(seen_through(_number_blocks(statements))))
 
 
 def created_extensions(text: str) -> tuple[str, ...]:
@@ -230,6 +231,7 @@ def _settle_temporary(kinds: Iterable[Traits]) -> Iterator[Traits]:
 
 
 def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
+    temporary = kind.subjects if kind.nature is Nature.SESSION else ()
     return Statement(
         index=index,
         line=piece.line,
@@ -247,6 +249,7 @@ def _statement(index: int, *, piece: _Piece, kind: Traits) -> Statement:
         forbidden=kind.forbidden,
         elsewhere=kind.elsewhere,
         change=kind.change,
+        temporary=use_of(_tree(piece.sql), temporary) if temporary else None,
     )
 
 

@@ -1,13 +1,13 @@
 """What statements leave in their session, and which of it a repair's own session can have. Pure.
 
 A setting can be made again, if it comes out the same: one that a script reads from what it
-has changed since, or from the clock, would not. Temporary objects cannot.
+has changed since, or from the clock, would not. Temporary tables: see `lost_tables`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sidecar.model import Nature, Script, Statement
 from sidecar.pure_functions import CHANGING
@@ -40,6 +40,12 @@ _SET = re.compile(
 _SET_CONFIG = re.compile(r"\bset_config\s*\(", re.IGNORECASE)
 _LAST_ARGUMENT = re.compile(r",\s*'*(t|true|on|f|false|off)'*\s*\)\s*$", re.IGNORECASE)
 
+_PREPARED = re.compile(
+    r"(?:PREPARE|DEALLOCATE(?:\s+PREPARE)?)\s+(?P<name>\w+|\"[^\"]+\")", re.IGNORECASE
+)
+_FORGETS = re.compile(r"DISCARD\s+(PLANS|SEQUENCES|TEMP(ORARY)?)\b", re.IGNORECASE)
+"""A new session has none of this either."""
+
 _DEFAULTS = re.compile(r"ALTER\s+\w+\b.*\b(SET|RESET)\b", re.IGNORECASE | re.DOTALL)
 
 _READ = re.compile(r'\b(?:FROM|JOIN)\s+(?:pg_catalog\.)?([\w."(]+)', re.IGNORECASE)
@@ -61,6 +67,27 @@ def makes_temporary(statement: Statement) -> bool:
         and (statement.kind != "DO" or bool(_HELD.search(statement.sql)))
         and not _DROPPED_AT_COMMIT.match(statement.sql)
     )
+
+
+def holds_more(statements: Iterable[Statement]) -> bool:
+    """Whether after these the session holds more than settings and temporary tables."""
+    prepared: set[str] = set()
+    for statement in statements:
+        if not makes_temporary(statement) or statement.temporary is not None:
+            continue
+        named = _PREPARED.match(statement.sql)
+        name = _folded(named["name"]) if named else ""
+        if statement.kind == "PREPARE" and name:
+            prepared.add(name)
+        elif statement.kind == "DEALLOCATE":
+            prepared = set() if name == "all" else prepared - {name}
+        elif not _FORGETS.match(statement.sql):
+            return True
+    return bool(prepared)
+
+
+def _folded(name: str) -> str:
+    return name if name.startswith('"') else name.lower()
 
 
 def lasts_for_a_transaction(statement: Statement) -> bool:

@@ -9,12 +9,13 @@ could have stopped, so that a repair which is killed there leaves nothing new to
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import assert_never
 
 from sidecar import remains
+from sidecar.lost_tables import Lost, lost
 from sidecar.model import (
     Control,
     Effect,
@@ -59,6 +60,11 @@ class Work:
     start: int
     front: tuple[Step, ...]
     mark: Callable[[int], Step]
+
+    @property
+    def lost(self) -> Lost:
+        """What is done about temporary tables of the session that the script had."""
+        return lost(self.script, self.effects, self.live, start=self.start)
 
     @property
     def left(self) -> tuple[FactKey, ...]:
@@ -138,11 +144,12 @@ def _parts(work: Work) -> Iterator[_Part]:
 
 def _of_script(work: Work) -> list[_Part]:
     """The missing statements, cut where the repair commits; parts that do nothing left out."""
-    statements = work.script.statements
+    statements, idle = work.script.statements, work.lost.idle
     parts = []
     for low, high in pairwise((work.start, *_stops(work.script, work.start))):
         alone = high == low + 1 and statements[low].solo
-        steps = tuple(_missing(statements[low:high], work.script.undone_blocks))
+        missing = [s for s in statements[low:high] if s.index not in idle]
+        steps = tuple(_missing(missing, work.script.undone_blocks))
         if steps:
             parts.append(_Part(high, steps, work.expected(high), alone=alone))
     return parts
@@ -206,13 +213,16 @@ def _may_use(statement: Statement, label: str) -> bool:
 
 
 def _settings(work: Work) -> Iterator[Step]:
-    """Settings of the session that the statements before made; they are made again."""
+    """What the session lacks of what the statements before left in theirs, made again."""
+    again = work.lost.again
     for statement in work.script.statements[: work.start]:
         if can_be_made_again(statement):
             yield _step(statement, "sets the session as the script had it")
+        elif statement.index in again:
+            yield _step(statement, "makes a temporary table again, which went with its session")
 
 
-def _missing(statements: tuple[Statement, ...], undone: frozenset[int]) -> Iterator[Step]:
+def _missing(statements: Iterable[Statement], undone: frozenset[int]) -> Iterator[Step]:
     for statement in statements:
         taken_back = statement.block in undone
         match statement.control:

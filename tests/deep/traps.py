@@ -15,6 +15,14 @@ ADDS_UP = """DO $$ BEGIN UPDATE "Post" SET "c" = coalesce("c", 0) + "views"; END
 LIVE = """UPDATE "Post" SET "state" = 'live' WHERE "state" = 'pending'"""
 TOUCH = 'UPDATE "Post" SET "title" = "title"'
 LINE = """INSERT INTO "Log" VALUES ('added', 1)"""
+BY_WAY = (
+    'ALTER TABLE "Post" ADD COLUMN "way" TEXT',
+    """UPDATE "Post" SET "way" = 'x-' || "title" """,
+    'UPDATE "Post" SET "title" = "way"',
+    'ALTER TABLE "Post" DROP COLUMN "way"',
+)
+ANOTHER = 'ALTER TABLE "User" ADD COLUMN "d" TEXT'
+ONE_EACH = 'DELETE FROM "Post" WHERE "id" NOT IN (SELECT min("id") FROM "Post" GROUP BY "state")'
 
 
 def _after(extra: Extra, *script: str, key: Key = Key.SERIAL, on_delete: str = "RESTRICT") -> World:
@@ -147,6 +155,53 @@ REPEATS: dict[str, World] = {
   INSERT INTO "Log" SELECT 'was', "n" + 1 FROM gone""",
         )
     ),
+    "moved elsewhere by a CTE": World(
+        (
+            'CREATE TABLE "Kept" ("line" TEXT, "n" INTEGER)',
+            """WITH gone AS (DELETE FROM "Log" WHERE "n" = 1 RETURNING *)
+  INSERT INTO "Kept" SELECT * FROM gone""",
+            ANOTHER,
+        )
+    ),
+    "counted by a CTE": World(
+        (
+            'CREATE TABLE "Kept" ("n" BIGINT)',
+            """WITH gone AS (DELETE FROM "Log" WHERE "n" = 1 RETURNING *)
+  INSERT INTO "Kept" SELECT count(*) FROM gone""",
+            ANOTHER,
+        )
+    ),
+    "set by a CTE, and noted": World(
+        (
+            """WITH u AS (UPDATE "User" SET "credit" = 5 WHERE "score" = 1 RETURNING "email")
+  INSERT INTO "Log" SELECT "email", 1 FROM u""",
+        )
+    ),
+    "a new column set by a CTE, and counted": World(
+        (
+            NEW,
+            """WITH u AS (UPDATE "Post" SET "c" = 1 RETURNING "authorId")
+  UPDATE "User" SET "score" = "score" + 1 FROM u WHERE u."authorId" = "User"."id" """,
+            ANOTHER,
+        )
+    ),
+    "the first of each, told apart by no key": World(
+        ('DELETE FROM "Log" WHERE "n" NOT IN (SELECT min("n") FROM "Log" GROUP BY "line")', NEW)
+    ),
+    "a conflict that sets what a new row has not": World(
+        (
+            """INSERT INTO "User" ("email") VALUES ('new@x') ON CONFLICT ("email")
+  DO UPDATE SET "credit" = 7""",
+        )
+    ),
+    "keys handed round by conflicts": World(
+        (
+            """INSERT INTO "User" ("email", "name") VALUES ('u1@x', 'n')
+  ON CONFLICT ("email") DO UPDATE SET "name" = EXCLUDED."name" """,
+            """INSERT INTO "User" ("id", "email") VALUES (1, 'other@x')
+  ON CONFLICT ("id") DO UPDATE SET "email" = EXCLUDED."email" """,
+        )
+    ),
     "merged": World(
         (
             """MERGE INTO "User" u USING (SELECT 3 AS s) x ON u."score" = x.s
@@ -267,9 +322,82 @@ REPEATS: dict[str, World] = {
     "rewritten by what follows": World(
         (LINE, 'ALTER TABLE "Log" ALTER COLUMN "n" TYPE BIGINT', LINE)
     ),
+    "fed by a temporary table": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT "id", "title" FROM "Post"',
+            """UPDATE "Post" SET "title" = m."title" || '!' FROM m WHERE m."id" = "Post"."id" """,
+            "DROP TABLE m",
+            NEW,
+        )
+    ),
+    "fed by a temporary table of all columns": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT * FROM "Post"',
+            NEW,
+            'UPDATE "Post" SET "c" = m."views" + 1, "rank" = 0 FROM m WHERE m."id" = "Post"."id"',
+            ANOTHER,
+        )
+    ),
+    "a temporary table whose source is emptied": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT "n" FROM "Log"',
+            """UPDATE "Post"
+  SET "state" = CASE WHEN "views" IN (SELECT "n" FROM m) THEN 'old' ELSE 'new' END""",
+            'DELETE FROM "Log"',
+            NEW,
+        )
+    ),
+    "a temporary table whose source is computed anew": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT "id", "views" AS n FROM "Post"',
+            'ALTER TABLE "Post" ALTER COLUMN "views" TYPE INT USING "views" * 2',
+            NEW,
+            'UPDATE "Post" SET "c" = m.n FROM m WHERE m."id" = "Post"."id"',
+            ANOTHER,
+        )
+    ),
+    "a temporary table behind a view": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT "views" AS n FROM "Post"',
+            "CREATE VIEW v AS SELECT n FROM m",
+            NEW,
+            'UPDATE "Post" SET "c" = (SELECT max(n) FROM v)',
+            ANOTHER,
+        )
+    ),
+    "a temporary table, and rows that came of it": World(
+        (
+            'CREATE TEMP TABLE m AS SELECT "id", random() AS n FROM "Post"',
+            """INSERT INTO "Log" SELECT 'id', "id" FROM m WHERE n < 2""",
+            NEW,
+            'UPDATE "Post" SET "c" = (SELECT count(*) FROM m)',
+            ANOTHER,
+        )
+    ),
+    "a temporary table that a lasting one hides behind": World(
+        (
+            'CREATE TEMP TABLE "Log" AS SELECT "what", "n" + 100 AS "n" FROM "Log"',
+            NEW,
+            'UPDATE "Post" SET "c" = (SELECT max("n") FROM "Log")',
+            'DROP TABLE "Log"',
+            ANOTHER,
+            LINE,
+        )
+    ),
+    "by way of a column": World((*BY_WAY, NEW)),
+    "by way of a column, and on": World(
+        (NEW, *BY_WAY, 'UPDATE "User" SET "score" = "score" + 1', ANOTHER)
+    ),
 }
 """Every boundary of these, killed and in error."""
 
+MAPPED = (
+    'CREATE TEMP TABLE m AS SELECT "id", "views" * 2 AS n FROM "Post"',
+    NEW,
+    'UPDATE "Post" SET "c" = m.n FROM m WHERE m."id" = "Post"."id"',
+    "DROP TABLE m",
+    'ALTER TABLE "Post" ADD COLUMN "e" TEXT',
+)
 PENDING = """UPDATE "Post" SET "state" = 'pending' WHERE "id" = 2"""
 
 RIVALS: dict[str, World] = {
@@ -299,6 +427,72 @@ RIVALS: dict[str, World] = {
         rivals=(
             Rival(AT_LAST, """INSERT INTO "Post" ("title", "state") VALUES ('n', 'pending')"""),
         ),
+    ),
+    "moved by a CTE, and there again": World(
+        (
+            'CREATE TABLE "Kept" ("line" TEXT, "n" INTEGER)',
+            """WITH gone AS (DELETE FROM "Log" WHERE "n" = 1 RETURNING *)
+  INSERT INTO "Kept" SELECT * FROM gone""",
+        ),
+        rivals=(Rival(AT_LAST, LINE),),
+    ),
+    "made by a CTE, and gone": World(
+        (
+            """WITH one AS (INSERT INTO "User" ("email") VALUES ('new@x') RETURNING "score")
+  INSERT INTO "Log" SELECT 'made', "score" FROM one""",
+        ),
+        rivals=(Rival(AT_LAST, """DELETE FROM "User" WHERE "email" = 'new@x'"""),),
+    ),
+    "all but one, and one more": World(
+        (ONE_EACH,), rivals=(Rival(AT_LAST, """INSERT INTO "Post" ("title") VALUES ('n')"""),)
+    ),
+    "all but one, and that one gone": World(
+        (ONE_EACH,), rivals=(Rival(AT_LAST, 'DELETE FROM "Post" WHERE "id" = 1'),)
+    ),
+    "all but one, by a key that is none": World(
+        (
+            """DELETE FROM "Log" WHERE "n" NOT IN
+  (SELECT min("n") FROM "Log" WHERE "line" <> 'x' GROUP BY "n" % 2)""",
+        ),
+        rivals=(
+            Rival(-1, """INSERT INTO "Log" VALUES ('x', 1), ('x', 3)"""),
+            Rival(AT_LAST, """DELETE FROM "Log" WHERE "line" <> 'x'"""),
+        ),
+    ),
+    "a constant of an upsert overwritten": World(
+        (
+            """INSERT INTO "User" ("email", "active") VALUES ('u1@x', false), ('u2@x', false)
+  ON CONFLICT ("email") DO UPDATE SET "active" = false""",
+        ),
+        rivals=(Rival(AT_LAST, """UPDATE "User" SET "active" = true WHERE "email" = 'u1@x'"""),),
+    ),
+    "a conflict that counts, met by another writer": World(
+        (
+            """INSERT INTO "User" ("email") VALUES ('u1@x')
+  ON CONFLICT ("email") DO UPDATE SET "score" = "User"."score" + 1""",
+        ),
+        rivals=(Rival(AT_LAST, """UPDATE "User" SET "name" = 'x' WHERE "email" = 'u1@x'"""),),
+    ),
+    "a time of an upsert taken back": World(
+        (
+            """INSERT INTO "User" ("email", "born") VALUES ('u1@x', CURRENT_DATE)
+  ON CONFLICT ("email") DO UPDATE SET "born" = CURRENT_DATE""",
+        ),
+        rivals=(Rival(AT_LAST, """UPDATE "User" SET "born" = NULL WHERE "email" = 'u1@x'"""),),
+    ),
+    "a passing column removed by hand": World((*BY_WAY, NEW), rivals=(Rival(AT_LAST, BY_WAY[-1]),)),
+    "a column that came and went by hand": World(
+        (*BY_WAY, NEW),
+        rivals=tuple(
+            Rival(-1, f'ALTER TABLE "Post" {change}')
+            for change in ('ADD COLUMN "hand" INT', 'DROP COLUMN "hand"')
+        ),
+    ),
+    "the source of a temporary table in use": World(
+        MAPPED, rivals=(Rival(AT_LAST, """INSERT INTO "Post" ("title") VALUES ('n')"""),)
+    ),
+    "rows behind a temporary table changed": World(
+        MAPPED, rivals=(Rival(AT_LAST, 'UPDATE "Post" SET "views" = 9 WHERE "id" < 3'),)
     ),
     "an emptied table in use": World(('TRUNCATE "Log"',), rivals=(Rival(AT_LAST, LINE),)),
     "deleted, and in use": World(('DELETE FROM "Log"',), rivals=(Rival(AT_LAST, LINE),)),
@@ -356,7 +550,6 @@ STORED: dict[str, World] = {
 
 # --- somebody else at work, elsewhere -------------------------------------------------
 
-ANOTHER = 'ALTER TABLE "User" ADD COLUMN "d" TEXT'
 NAMED = """INSERT INTO "User" ("email", "name") VALUES ('new@x', 'n')"""
 KEPT = 'CREATE TABLE "Kept" ("title" TEXT)'
 TWO = """INSERT INTO "Kept" VALUES ('a'), ('b')"""
@@ -387,6 +580,13 @@ BUSY: dict[str, World] = {
     ),
     "a new column in use": _beside(
         NEW, 'UPDATE "Post" SET "c" = 1', ANOTHER, rival='UPDATE "Post" SET "c" = 5 WHERE "id" = 1'
+    ),
+    "a new column set by a CTE, in use": _beside(
+        'ALTER TABLE "Post" ADD COLUMN "owner" INTEGER',
+        """WITH one AS (INSERT INTO "User" ("email") VALUES ('all@x') RETURNING "id")
+  UPDATE "Post" SET "owner" = one."id" FROM one""",
+        ANOTHER,
+        rival='UPDATE "Post" SET "owner" = 1 WHERE "id" = 1',
     ),
     "a key taken before": _beside(NAMED, rival=NAMED, after=-1),
     "an upsert overwritten": _beside(
@@ -874,6 +1074,70 @@ SHAPES: dict[str, tuple[World, int]] = {
             (
                 'DELETE FROM "Post" a USING "Post" b WHERE a."id" > b."id" AND a."rank" = b."rank"',
                 'CREATE UNIQUE INDEX "one" ON "Post" ("rank")',
+            )
+        ),
+        0,
+    ),
+    "all but one": (
+        World((ONE_EACH, 'CREATE UNIQUE INDEX "one" ON "Post" ("state")')),
+        0,
+    ),
+    "all but one, ranked, after letters are alike": (
+        World(
+            (
+                'UPDATE "Post" SET "state" = upper("state")',
+                """WITH r AS (SELECT "id", row_number() OVER
+    (PARTITION BY "state" ORDER BY "views" DESC) AS n FROM "Post")
+  DELETE FROM "Post" WHERE "id" IN (SELECT "id" FROM r WHERE n > 1)""",
+                'CREATE UNIQUE INDEX "one" ON "Post" ("state")',
+            )
+        ),
+        1,  # before the DELETE, after a kill: somebody may have written all rows since
+    ),
+    "upserts of constants": (
+        World(
+            (
+                """INSERT INTO "User" ("email", "name", "active") VALUES ('u1@x', 'n', true)
+  ON CONFLICT ("email") DO UPDATE SET "name" = EXCLUDED."name", "active" = true""",
+                """INSERT INTO "User" ("email", "active", "born") VALUES
+    ('u2@x', false, CURRENT_DATE), ('new@x', false, CURRENT_DATE)
+  ON CONFLICT ("email") DO UPDATE SET "active" = false, "born" = CURRENT_DATE""",
+                NEW,
+            )
+        ),
+        3,  # while rows are there that would be changed, and could be as others left them
+    ),
+    "rows moved by a WITH": (
+        World(
+            (
+                'CREATE TABLE "Kept" ("line" TEXT, "n" INTEGER)',
+                """WITH gone AS (DELETE FROM "Log" WHERE "n" > 1 RETURNING *)
+  INSERT INTO "Kept" SELECT * FROM gone""",
+                ANOTHER,
+            )
+        ),
+        0,
+    ),
+    "an owner for all by a WITH": (
+        World(
+            (
+                'ALTER TABLE "Post" ADD COLUMN "owner" INTEGER',
+                """WITH one AS (INSERT INTO "User" ("email") VALUES ('all@x') RETURNING "id")
+  UPDATE "Post" SET "owner" = one."id" FROM one""",
+                _NOT_NULL.format("owner"),
+            )
+        ),
+        0,
+    ),
+    "a temporary table": (World(MAPPED), 0),
+    "a temporary table, filled": (
+        World(
+            (
+                "CREATE TEMP TABLE m (old TEXT, new TEXT)",
+                "INSERT INTO m VALUES ('live', 'LIVE'), ('draft', 'DRAFT')",
+                'ALTER TABLE "Post" ADD COLUMN "s" TEXT',
+                'UPDATE "Post" SET "s" = m.new FROM m WHERE m.old = "state"',
+                'ALTER TABLE "Post" DROP COLUMN "state"',
             )
         ),
         0,

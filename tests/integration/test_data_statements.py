@@ -93,6 +93,33 @@ INSERT INTO "mm_board" ("id", "name", "created_at")
   VALUES ('b2', 'x', '2025-12-03'), ('b4', 'y', '2025-12-03') ON CONFLICT ("id") DO NOTHING;
 ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
 """,
+    "insert, or set the same": """
+ALTER TABLE "mm_board" ADD COLUMN "open" BOOLEAN NOT NULL DEFAULT true;
+INSERT INTO "mm_board" ("id", "name", "created_at", "open")
+  VALUES ('b2', 'x', '2025-12-03', false), ('b4', 'y', '2025-12-03', false)
+  ON CONFLICT ("id") DO UPDATE SET "name" = EXCLUDED."name", "open" = false;
+ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
+""",
+    "all but one of each board": """
+DELETE FROM "mm_issue" WHERE "id" NOT IN (SELECT min("id") FROM "mm_issue" GROUP BY "board_id");
+CREATE UNIQUE INDEX "mm_issue_board" ON "mm_issue" ("board_id");
+WITH ranked AS (SELECT "id", row_number() OVER (ORDER BY "title") AS n FROM "mm_issue")
+DELETE FROM "mm_issue" WHERE "id" IN (SELECT "id" FROM ranked WHERE n > 1);
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+""",
+    "rows moved at once": """
+CREATE TABLE "done" ("id" INTEGER PRIMARY KEY, "title" TEXT NOT NULL);
+WITH gone AS (DELETE FROM "mm_issue" WHERE "board_id" = 'b1' RETURNING "id", "title")
+INSERT INTO "done" ("id", "title") SELECT "id", "title" FROM gone;
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+""",
+    "a board for all, at once": """
+ALTER TABLE "mm_issue" ADD COLUMN "home" TEXT;
+WITH one AS (INSERT INTO "mm_board" ("id", "name", "created_at")
+  VALUES ('b8', 'Home', '2025-12-03') RETURNING "id")
+UPDATE "mm_issue" SET "home" = one."id" FROM one;
+ALTER TABLE "mm_issue" ALTER COLUMN "home" SET NOT NULL;
+""",
     "insert guarded by a query": """
 ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;
 INSERT INTO "mm_board" ("id", "name", "created_at") SELECT 'b5', 'z', '2025-12-03'
@@ -179,10 +206,64 @@ INSERT INTO "tag" SELECT "board_id", count(*) FROM "mm_issue" GROUP BY 1;
 UPDATE "tag" SET "n" = "n" * 10;
 ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
 """,
+    "temporary table": """
+CREATE TEMP TABLE "lengths" AS SELECT "id", length("title") AS n FROM "mm_issue";
+ALTER TABLE "mm_issue" ADD COLUMN "length" INTEGER;
+UPDATE "mm_issue" AS i SET "length" = l.n FROM "lengths" AS l WHERE l."id" = i."id";
+DROP TABLE "lengths";
+ALTER TABLE "mm_issue" ALTER COLUMN "length" SET NOT NULL;
+ALTER TABLE "mm_issue" ADD COLUMN "other" TEXT;
+""",
+    "temporary table filled and left": """
+CREATE TEMP TABLE "names" ("old" TEXT PRIMARY KEY, "new" TEXT NOT NULL);
+INSERT INTO "names" VALUES ('b1', 'one'), ('b2', 'two');
+ALTER TABLE "mm_issue" ADD COLUMN "board" TEXT;
+UPDATE "mm_issue" AS i SET "board" = n."new" FROM "names" AS n WHERE n."old" = i."board_id";
+ALTER TABLE "mm_issue" ALTER COLUMN "board" SET NOT NULL;
+CREATE INDEX "mm_issue_board_name" ON "mm_issue" ("board");
+""",
+    "temporary table of what changes": """
+CREATE TEMP TABLE "old" AS SELECT "id", "title" FROM "mm_issue";
+ALTER TABLE "mm_issue" ADD COLUMN "x" TEXT;
+UPDATE "mm_issue" AS i SET "title" = o."title" || '!' FROM "old" AS o WHERE o."id" = i."id";
+DROP TABLE "old";
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "temporary table that outlives its source": """
+CREATE TEMP TABLE "kept" AS SELECT "id", "title" FROM "mm_issue";
+ALTER TABLE "mm_issue" DROP COLUMN "title";
+ALTER TABLE "mm_issue" ADD COLUMN "title" VARCHAR(80);
+UPDATE "mm_issue" AS i SET "title" = k."title" FROM "kept" AS k WHERE k."id" = i."id";
+ALTER TABLE "mm_issue" ALTER COLUMN "title" SET NOT NULL;
+""",
+    "by way of a column": """
+ALTER TABLE "mm_issue" ADD COLUMN "tmp" TEXT;
+UPDATE "mm_issue" SET "tmp" = 'x-' || "title";
+UPDATE "mm_issue" SET "title" = "tmp";
+ALTER TABLE "mm_issue" DROP COLUMN "tmp";
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "by way of a column, after a table": """
+CREATE TABLE "label" ("id" SERIAL PRIMARY KEY);
+ALTER TABLE "mm_issue" ADD COLUMN "tmp" TEXT;
+UPDATE "mm_issue" SET "tmp" = 'x-' || "title";
+UPDATE "mm_issue" SET "title" = "tmp";
+ALTER TABLE "mm_issue" DROP COLUMN "tmp";
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
+    "a column less, then rows": """
+ALTER TABLE "mm_issue" DROP COLUMN "done";
+UPDATE "mm_issue" SET "id" = "id" + 1000;
+INSERT INTO "mm_board" ("id", "name", "created_at")
+  VALUES ('b7', 'x', '2025-12-03'), ('b8', 'y', '2025-12-03');
+ALTER TABLE "mm_issue" ADD COLUMN "y" TEXT;
+""",
 }
 
 OPEN = "neither the catalog nor the rows show whether these statements ran: "
 KILLED, ERROR = Mode.KILLED, Mode.ERROR_LOGGED
+
+GONE = "temporary objects (kept) are gone with their session; statement 2 (line 2, ALTER TABLE)"
 
 REFUSED = {
     # Somebody else may have written all these rows at that time; twice is not once.
@@ -204,6 +285,27 @@ REFUSED = {
     ("values mapped in turn", 5, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     ("rows removed", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
     ("anonymous block", 3, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    # After a kill a column that was dropped may have been removed by hand.
+    ("by way of a column", 4, KILLED): OPEN + "1 (line 1, ALTER TABLE)",
+    ("by way of a column, after a table", 5, KILLED): OPEN + "2 (line 2, ALTER TABLE)",
+    # After an error the attempt is known to its end, but not from its beginning.
+    ("by way of a column", 4, ERROR): OPEN + "1 (line 1, ALTER TABLE)",
+    # All rows may have been written since, by whomever.
+    ("by way of a column", 2, KILLED): OPEN + "3 (line 3, UPDATE)",
+    ("by way of a column, after a table", 3, KILLED): OPEN + "4 (line 4, UPDATE)",
+    ("a column less, then rows", 2, KILLED): OPEN + "2 (line 2, UPDATE)",
+    ("a column less, then rows", 2, ERROR): OPEN + "2 (line 2, UPDATE)",
+    # What a temporary table held, which was made from what is other now, nobody knows.
+    ("temporary table of what changes", 3, KILLED): OPEN + "3 (line 3, UPDATE)",
+    ("temporary table of what changes", 3, ERROR): OPEN + "3 (line 3, UPDATE)",
+    ("temporary table of what changes", 4, KILLED): OPEN + "3 (line 3, UPDATE)",
+    ("temporary table of what changes", 4, ERROR): OPEN + "3 (line 3, UPDATE)",
+    ("temporary table that outlives its source", 2, KILLED): GONE,
+    ("temporary table that outlives its source", 2, ERROR): GONE,
+    ("temporary table that outlives its source", 3, KILLED): GONE,
+    ("temporary table that outlives its source", 3, ERROR): GONE,
+    ("temporary table that outlives its source", 4, KILLED): OPEN + "4 (line 4, UPDATE)",
+    ("temporary table that outlives its source", 4, ERROR): OPEN + "4 (line 4, UPDATE)",
     # A block is not looked into: rows were written, and by whom is not known.
     ("anonymous block", 2, KILLED): OPEN + "2 (line 2, DO)",
     ("anonymous block", 2, ERROR): OPEN + "2 (line 2, DO)",

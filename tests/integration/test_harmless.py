@@ -123,9 +123,26 @@ def updates(draw: st.DrawFn, table: str) -> str:
     return f"UPDATE {table} SET {', '.join(f'{c} = {v}' for c, v in targets)}{source}{where}"
 
 
+GROUPED = (
+    "DELETE FROM {t} WHERE id NOT IN (SELECT min(x.id) FROM {t} AS x GROUP BY x.a)",
+    "DELETE FROM {t} WHERE b = 1 AND id NOT IN (SELECT max(x.id) FROM {t} AS x GROUP BY x.a)",
+    "DELETE FROM {t} USING {t} AS x WHERE x.a = {t}.a AND x.id < {t}.id",
+    (
+        "WITH r AS (SELECT id, row_number() OVER (PARTITION BY s ORDER BY b) AS n FROM {t}) "
+        "DELETE FROM {t} WHERE id IN (SELECT id FROM r WHERE n > 1)"
+    ),
+    "DELETE FROM {t} WHERE id NOT IN (SELECT x.a FROM {t} AS x WHERE x.a IS NOT NULL)",
+)
+
+
 @st.composite
 def deletes(draw: st.DrawFn, table: str) -> str:
-    """Rows that fulfil up to two conditions, or that have a partner in the other table."""
+    """Rows that fulfil up to two conditions, or that have a partner in the other table.
+
+    Or all but one of each group.
+    """
+    if draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from(GROUPED)).format(t=table)
     beside = draw(st.booleans())
     found = [f"o.id = {table}.id", f"o.a = {table}.a"] if beside else []
     found += draw(st.lists(st.sampled_from(CONDITIONS[table]), max_size=2))
@@ -157,6 +174,7 @@ def inserts(draw: st.DrawFn, table: str) -> str:
                 " ON CONFLICT (id) DO NOTHING",
                 f" ON CONFLICT (id) DO UPDATE SET {column} = EXCLUDED.{column}",
                 f" ON CONFLICT (id) DO UPDATE SET {column} = {draw(constant)}",
+                f" ON CONFLICT (id) DO UPDATE SET {column} = {draw(constant)}, w = true",
                 " ON CONFLICT (id) DO UPDATE SET b = EXCLUDED.a",
                 f" ON CONFLICT (id) DO UPDATE SET b = {table}.b + 1",
                 f" ON CONFLICT (id) DO UPDATE SET s = EXCLUDED.s WHERE {table}.a = 1",

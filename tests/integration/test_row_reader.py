@@ -214,6 +214,28 @@ def test_freezing_and_rewriting_by_maintenance_keep_the_age(any_attempt: Attempt
         assert (found.picked, found.older, found.fresh) == (3, 2, 1), maintenance
 
 
+@OLDEST_AND_NEWEST
+def test_a_dropped_column_keeps_the_age_of_its_drop(any_attempt: Attempt) -> None:
+    """Whatever maintenance and other changes do to its table."""
+    any_attempt.do(TABLE, "ALTER TABLE t ADD b INT DEFAULT 7, ADD c INT", OLD_ROWS)
+    any_attempt.do("ALTER TABLE t DROP b")
+    any_attempt.begin()
+    any_attempt.do("ALTER TABLE t DROP c", "ALTER TABLE t ALTER a TYPE BIGINT", "ANALYZE t")
+    for maintenance in ("SELECT 1", "VACUUM FREEZE", "VACUUM FULL t", "VACUUM FULL pg_attribute"):
+        any_attempt.do(maintenance)
+        read = any_attempt.marks(A)
+        mine, found = read.ledger["mine"], read.dropped["public.t"]
+        young, old = sorted(found.ages)
+        assert young < mine < old < found.table, maintenance
+
+
+def test_a_table_that_lost_no_column_says_so(attempt: Attempt) -> None:
+    """And one that is not there says nothing."""
+    attempt.do(TABLE)
+    read = attempt.marks(A, FactKey("column", "a", "public.nowhere"))
+    assert {table: found.ages for table, found in read.dropped.items()} == {"public.t": frozenset()}
+
+
 def test_a_changed_type_makes_all_rows_new(attempt: Attempt) -> None:
     """ALTER COLUMN TYPE writes the table anew: no row is older, and its columns have no date."""
     attempt.do(TABLE, OLD_ROWS)

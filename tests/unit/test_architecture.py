@@ -47,12 +47,19 @@ LAYERS = {
     "column_types": "model sql_text",
     "row_conditions": "model names_read statement_reach",
     "idempotent": "names_read statement_reach",
+    "own_queries": "model names_read statement_reach",
+    "duplicates": "model names_read own_queries row_conditions statement_reach",
+    "led_by_with": "names_read pure_functions statement_reach",
+    "upserts": "names_read row_conditions row_queries statement_reach",
     "row_changes": (
-        "idempotent model names_read row_conditions row_queries sql_text statement_reach"
+        "duplicates idempotent led_by_with model names_read row_conditions row_queries sql_text"
+        " statement_reach upserts"
     ),
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
+    "temporary_tables": "model names_read pure_functions statement_reach table_names",
     "script": (
         "anonymous_blocks errors model row_changes sql_text statement_kinds statement_reach"
+        " temporary_tables"
     ),
     "own_functions": "anonymous_blocks model script statement_reach table_names",
     # decisions
@@ -79,15 +86,18 @@ LAYERS = {
     "row_proofs": "attempt_window calm_triggers error_log harmless model row_triggers table_names",
     "failed_statement": "attempt_window error_log model row_proofs sql_text table_names",
     "new_columns": "harmless model row_proofs table_names",
+    "passing_columns": "attempt_window model row_proofs",
     "row_evidence": (
-        "attempt_window calm_triggers evidence failed_statement harmless live_tables model"
-        " new_columns row_proofs sql_text table_names"
+        "attempt_window calm_triggers evidence failed_statement harmless"
+        " live_tables model new_columns passing_columns row_proofs sql_text"
+        " table_names"
     ),
     "diagnose": "error_log evidence mark model remains row_evidence row_proofs",
     "refusal": "model",
     "session_state": "model pure_functions",
-    "steps": "model remains session_state",
-    "obstacles": "model session_state table_names undo",
+    "lost_tables": "model names_read session_state table_names",
+    "steps": "lost_tables model remains session_state",
+    "obstacles": "lost_tables model session_state table_names undo",
     "plan": (
         "__init__ diagnose error_log mark model obstacles policy refusal remains sql_text steps"
         " table_names undo"
@@ -136,7 +146,7 @@ LAYERS = {
     "outcomes": "config errors history model opening",
     "resolve": "config db errors history model opening outcomes queries",
     "id_reader": "db model",
-    "row_reader": "column_types db errors model queries sql_text table_names",
+    "row_reader": "column_types db errors model queries row_queries sql_text table_names",
     "examine": (
         "attempt_window db diagnose errors history id_reader live_tables mark model new_columns"
         " own_functions plan queries replay row_evidence row_proofs row_reader script shadow"
@@ -159,12 +169,14 @@ LAYERS = {
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
     " statement_reach never_run statement_kinds names_read row_conditions row_queries idempotent"
-    " column_types row_changes anonymous_blocks own_functions script"
+    " own_queries duplicates upserts led_by_with column_types row_changes anonymous_blocks"
+    " own_functions temporary_tables script"
     " trigger_functions row_triggers calm_triggers"
     " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
-    " failed_statement row_evidence"
+    " failed_statement passing_columns row_evidence"
     " diagnose sql_text quarantine undo"
-    " remains mark session_state steps obstacles refusal plan consequences verify causes offending"
+    " remains mark session_state lost_tables steps obstacles refusal plan consequences"
+    " verify causes offending"
     " report text pages plan_sql queries parsers containers compose postgres_container"
 ).split()
 NOT_IN_PURE = frozenset({"psycopg", "subprocess", "socket", "os", "time", "logging", "docker"})

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from sidecar.attempt_window import FAR, window, written_by
-from sidecar.model import Change, Effect, FactKey, LedgerRow, Marks, Window
+from sidecar.attempt_window import (
+    FAR,
+    dropped_by,
+    drops_within,
+    window,
+    with_drops,
+    written_by,
+)
+from sidecar.model import Change, Drops, Effect, FactKey, LedgerRow, Marks, Window
 from tests.unit.builders import OTHER, ledger_row, native_log, table
 
 T, U = table("t"), table("u")
@@ -234,3 +241,74 @@ def test_a_ledger_younger_than_all_that_it_tells_of_dates_nothing() -> None:
     )
     alone = {"a": 200, "mine": 10}
     assert seen(ERROR, (), ledger=alone, rows=(first,), history=300) == closed(200, sharp=False)
+
+
+# --- columns that are gone -------------------------------------------------------
+
+TABLE = T.identity
+GONE = FactKey("dropped column", "a", TABLE)
+
+
+def dropping(
+    *ages: int, row: LedgerRow = KILLED, table: int = 900, rows: tuple[LedgerRow, ...] = ()
+) -> Marks:
+    """The marks, completed, where columns of a table were dropped so long ago."""
+    ledger = LEDGER if row.logs is None else AFTER_AN_ERROR
+    marks = Marks("7", ledger, 1000, {}, 7, dropped={TABLE: Drops(table, frozenset(ages))})
+    return with_drops(row, (BEFORE, *rows, row), marks, [drops(A)])
+
+
+@pytest.mark.parametrize("row", [KILLED, ERROR])
+def test_a_column_that_is_gone_dates_its_drop(row: LedgerRow) -> None:
+    """What is left of it in the catalog was written by the drop, and by nothing since."""
+    marks = dropping(30, 2000, row=row)
+    assert marks.facts == {GONE: 30}
+    opening = window(row, (BEFORE, row), marks, [drops(A), (), ()], (1, 2))
+    assert opening == (opened(30) if row is KILLED else closed(30))
+
+
+def test_a_column_of_that_name_again_has_an_age_of_its_own() -> None:
+    """It does not date the drop, nor the drop it."""
+    marks = replace(dropping(30), facts={A: 20, GONE: 30})
+    opening = window(KILLED, (BEFORE, KILLED), marks, [drops(A), makes(B), (), ()], (1, 3))
+    assert opening == opened(30)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        dropping(),
+        dropping(60),
+        dropping(30, 20),
+        dropping(30, 5, row=ERROR),
+        dropping(30, table=40),
+        dropping(30, rows=(ledger_row(id="earlier", rolled_back=True),)),
+    ],
+    ids=["none", "before it", "two", "one by hand", "a copied table", "a second attempt"],
+)
+def test_a_drop_that_may_be_another_one_dates_nothing(marks: Marks) -> None:
+    """No name leads from what is left to the column that it was."""
+    assert marks.facts == {}
+
+
+def test_all_drops_since_the_attempt_began_are_told() -> None:
+    """After an error those by hand too, which may have removed what the script had added."""
+    assert drops_within(KILLED, dropping(49, 51, 3)) == {TABLE: {49, 3}}
+    assert drops_within(ERROR, dropping(99, 101, 3, row=ERROR)) == {TABLE: {99, 3}}
+    assert drops_within(KILLED, dropping(30, table=40)) == {}
+
+
+@pytest.mark.parametrize(
+    ("effect", "gone"),
+    [
+        (drops(A), {GONE}),
+        (drops(A, KEY), {GONE}),
+        (drops(A) + makes(B), set()),
+        (drops(A, T), set()),
+        (alters(A), set()),
+    ],
+    ids=["a column", "with its constraint", "renamed", "with its table", "altered"],
+)
+def test_what_a_statement_drops(effect: Effect, gone: set[FactKey]) -> None:
+    """A column that got another name is still there, and one of a dropped table left nothing."""
+    assert dropped_by(effect) == gone

@@ -57,6 +57,11 @@ REPEATABLE: dict[str, tuple[str, ...]] = {
         "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO NOTHING",
         "INSERT INTO t (id, a) SELECT id, a FROM u ON CONFLICT (id) DO NOTHING",
     ),
+    "rows that are there or not": (
+        "INSERT INTO t (id, a, b) VALUES (1, 2, 3) ON CONFLICT (id) DO UPDATE SET a = 2, b = 3",
+        "INSERT INTO t (id, a) VALUES (1, 5), (2, 5) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+        "INSERT INTO t (id, s) VALUES (3, gen_random_uuid()) ON CONFLICT (id) DO NOTHING",
+    ),
     "emptied": ("TRUNCATE t",),
     "refreshed at the end": ("UPDATE t SET a = 1", "REFRESH MATERIALIZED VIEW m"),
     "a counter behind its rows": (
@@ -129,6 +134,14 @@ TRAPS: dict[str, tuple[str, ...]] = {
     "rows that come back": (
         "INSERT INTO t (id) VALUES (1) ON CONFLICT (id) DO NOTHING",
         "DELETE FROM t WHERE id = 1",
+    ),
+    "keys that are set": (
+        "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO t (a, id) VALUES (2, 7) ON CONFLICT (a) DO UPDATE SET id = excluded.id",
+    ),
+    "any key of a row that is set": (
+        "INSERT INTO t (s) VALUES ('x') ON CONFLICT DO NOTHING",
+        "INSERT INTO t (id, s) VALUES (1, 'y') ON CONFLICT (id) DO UPDATE SET s = excluded.s",
     ),
     "rows that are picked later": (
         "UPDATE t SET a = 1",

@@ -203,6 +203,32 @@ def test_a_setting_behind_a_guard_is_made_again(sql: str) -> None:
     assert run(planned(situation(script_of(sql, T, T), after=2))) == [1, 3]
 
 
+MAPPED = "CREATE TEMP TABLE m AS SELECT a, b FROM s"
+
+
+@pytest.mark.parametrize(
+    ("statements", "after", "expected"),
+    [
+        ((MAPPED, T, "TABLE m", "DROP TABLE m", T), 2, [1, 3, 4, 5]),
+        ((MAPPED, "SET a.b = c", T, "TABLE m"), 3, [1, 2, 4]),
+        ((MAPPED, T, "DROP TABLE m", T), 2, [4]),
+        ((MAPPED, T, "DROP TABLE m", T, T), 4, [5]),
+        ((MAPPED, T, T), 2, [3]),
+        ((MAPPED, T, "DISCARD TEMP", T, T), 4, [5]),
+        (("PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE p", T, T), 4, [5]),
+        (('PREPARE "P" AS SELECT 1', T, "DEALLOCATE ALL", T, T), 4, [5]),
+        (("DISCARD PLANS", T, T), 2, [3]),
+    ],
+)
+def test_of_temporary_objects_only_what_is_needed_is_made_again(
+    statements: tuple[str, ...], after: int, expected: list[int]
+) -> None:
+    """In its place among the settings; what would only drop what is gone is left out."""
+    finding = finding_of(FindingName.PARTLY_APPLIED, after)
+    known = situation(script_of(*statements), after=after, finding=finding)
+    assert run(planned(known)) == expected
+
+
 def test_what_the_server_alone_shows_hinders_nothing_behind_us() -> None:
     """Roles are in no database; that it ran is known from what comes after it."""
     assert run(planned(situation(script_of("CREATE ROLE x", T, T), after=2))) == [3]
@@ -228,8 +254,12 @@ def test_transaction_control_is_left_out() -> None:
         (("CREATE TABLE t1 ()", "BEGIN", "CREATE TABLE t3 ()", "ROLLBACK"), 0, "takes back"),
         (("CREATE TABLE t1 ()", "ROLLBACK"), 0, "takes back"),
         (("CREATE TABLE t1 ()", "CREATE TEMP TABLE x ()", "CREATE TABLE t3 ()"), 3, ""),
-        (("CREATE TEMP TABLE x ()", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
+        (("CREATE TEMP TABLE x ()", "DELETE FROM y", T, "TABLE x"), 3, "temporary"),
         (("PREPARE x AS SELECT 1", "CREATE TABLE t2 ()", "CREATE TABLE t3 ()"), 2, "temporary"),
+        (("PREPARE x AS SELECT 1", "DEALLOCATE y", T, T), 3, "temporary"),
+        (('PREPARE "ALL" AS SELECT 1', 'DEALLOCATE "all"', T, T), 3, "temporary"),
+        (("LOAD 'x'", T, T), 2, "temporary"),
+        (("DISCARD ALL", T, T), 2, "temporary"),
         (("SET LOCAL search_path = s", "CREATE TABLE t2 ()"), 0, "transaction"),
         ((do("SET LOCAL search_path = s;"), "CREATE TABLE t2 ()"), 0, "transaction"),
         ((do("PERFORM set_config('a.b', 'c', true);"), "CREATE TABLE t2 ()"), 0, "transaction"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.model import COLUMNS, HELD, RowChange, Verb
+from sidecar.row_queries import alike, shows_its_rows
 from tests.unit.builders import script_of
 
 T = ("t",)
@@ -215,7 +216,8 @@ NOT_SETTLED = (
     "UPDATE t SET a = (SELECT id FROM u LIMIT 1)",
     "UPDATE t SET a = 1 WHERE xmin::text::int > 5",
     "DELETE FROM t WHERE a = (SELECT min(a) FROM t)",
-    "DELETE FROM t USING t AS x WHERE x.a = t.a AND x.id < t.id",
+    "DELETE FROM t USING t AS x WHERE x.a = t.a AND x.ctid < t.ctid AND x.b < 2",
+    "DELETE FROM t WHERE id NOT IN (SELECT x.up FROM t AS x)",
     "DELETE FROM t WHERE a < now()",
     "INSERT INTO t VALUES (1)",
     "INSERT INTO t DEFAULT VALUES",
@@ -230,7 +232,21 @@ NOT_SETTLED = (
     "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.a + 1",
     "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET b = excluded.b",
     "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET b = (SELECT 1 FROM u)",
-    "INSERT INTO t (id, a) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "INSERT INTO t (id, a) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET a = 'now'",
+    "INSERT INTO t (id, a) VALUES (1, b'1') ON CONFLICT (id) DO UPDATE SET a = b'1'",
+    "INSERT INTO t (id, a) VALUES (1, 'x ') ON CONFLICT (id) DO UPDATE SET a = 'x'",
+    "INSERT INTO t (id, a) VALUES (1, 2), (2, 3) ON CONFLICT (id) DO UPDATE SET a = 2",
+    "INSERT INTO t (id, a) VALUES (1, NULL) ON CONFLICT (id) DO UPDATE SET a = now()",
+    "INSERT INTO t (id, a) VALUES (1, DEFAULT) ON CONFLICT (id) DO UPDATE SET a = now()",
+    "INSERT INTO t (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET a = now()",
+    "INSERT INTO t (id, a) VALUES (1, random()) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "INSERT INTO t (id, a) SELECT id, b FROM u ON CONFLICT (id) DO UPDATE SET a = 2",
+    "INSERT INTO t (id, a) SELECT id, 2 FROM t ON CONFLICT (id) DO UPDATE SET a = 2",
+    "INSERT INTO t (id, a) SELECT 1, 2 UNION SELECT 2, 3 ON CONFLICT (id) DO UPDATE SET a = 2",
+    (
+        "INSERT INTO t (id, a) VALUES (1, now() - '1 day'::interval)"
+        " ON CONFLICT (id) DO UPDATE SET a = now()"
+    ),
     "SELECT nextval('q')",
     "SELECT setval('q', nextval('q') + 10)",
     "SELECT setval('q', (SELECT last_value + 10 FROM q))",
@@ -244,6 +260,52 @@ def test_what_a_second_run_would_change_again_is_not_settled(sql: str) -> None:
     assert not known(sql).settled
 
 
+def test_a_delete_that_found_partners_in_its_own_table_finds_no_more() -> None:
+    """What is left had no partner among all the rows, so it has none among fewer."""
+    assert known("DELETE FROM t USING t AS x WHERE x.a = t.a AND x.id < t.id").settled
+    assert known("DELETE FROM t WHERE a IN (SELECT x.b FROM t AS x)").settled
+    among = "EXISTS (SELECT FROM t AS x WHERE x.a = t.a AND x.id < t.id)"
+    assert known(f"DELETE FROM t WHERE {among}").settled
+    assert not known(f"DELETE FROM t WHERE NOT {among}").settled
+
+
+def test_a_query_of_a_with_is_no_table() -> None:
+    """It is known from there on, and in its own text a table of that name is meant."""
+    found = known("WITH x AS (SELECT id FROM u) UPDATE t SET a = 1 WHERE id IN (SELECT id FROM x)")
+    assert found.reads == {("u",)}
+    found = known("WITH u AS (SELECT id FROM u) UPDATE t SET a = 1 FROM u WHERE t.id = u.id")
+    assert found.reads == {("u",)}
+    found = known("WITH x AS (TABLE y), y AS (TABLE x) UPDATE t SET a = 1 FROM y")
+    assert found.reads == {("y",)}
+    found = known("WITH RECURSIVE x AS (TABLE y), y AS (TABLE x) UPDATE t SET a = 1 FROM y")
+    assert found.reads == set()
+    found = known("UPDATE t SET a = 1 FROM (WITH x AS (TABLE u) TABLE x) AS y, x")
+    assert found.reads == {("u",), ("x",)}
+    found = known("WITH x AS (TABLE u) UPDATE t SET a = 1 FROM s.x")
+    assert found.reads == {("u",), ("s", "x")}
+    found = known("WITH x AS (TABLE u) INSERT INTO t (id) WITH z AS (TABLE x) TABLE z")
+    assert found.reads == {("u",)}
+
+
+MERGED = (
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "INSERT INTO t (id, a) VALUES (1, 2), (2, 2) ON CONFLICT (id) DO UPDATE SET a = 2",
+    "INSERT INTO t (id, a) SELECT id, true FROM u ON CONFLICT (id) DO UPDATE SET a = true",
+    "INSERT INTO t (id, a) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "INSERT INTO t (id, a) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET a = CURRENT_TIMESTAMP",
+    (
+        "INSERT INTO t (id, a) SELECT id, LOCALTIMESTAMP(3) FROM u"
+        " ON CONFLICT (id) DO UPDATE SET a = now()::timestamp"
+    ),
+)
+
+
+@pytest.mark.parametrize("sql", MERGED)
+def test_an_upsert_that_gives_what_a_new_row_is_given_is_settled(sql: str) -> None:
+    """Constants, and the time: a later run of the whole would give that of then."""
+    assert known(sql).settled
+
+
 UNKNOWN = (
     "UPDATE t SET a = my_function(b)",
     "DELETE FROM t WHERE my_function(b)",
@@ -252,7 +314,8 @@ UNKNOWN = (
     "TRUNCATE t CASCADE",
     "TRUNCATE t RESTART IDENTITY",
     "TRUNCATE t, u",
-    "WITH x AS (DELETE FROM t RETURNING id) INSERT INTO u SELECT id FROM x",
+    "WITH x AS (DELETE FROM t RETURNING id) INSERT INTO t SELECT id FROM x",
+    "WITH x AS (DELETE FROM t RETURNING id) INSERT INTO u SELECT id FROM t",
     "MERGE INTO t USING u ON t.id = u.id WHEN MATCHED THEN DELETE",
     "ALTER SEQUENCE q RESTART WITH 7",
 )
@@ -310,6 +373,36 @@ def test_a_picked_row_differs_by_what_it_would_be_given_as_text() -> None:
         f'"x"."a"::text IS DISTINCT FROM {HELD}"a"{HELD}1{HELD}::text OR '
         f'"x"."b"::text IS DISTINCT FROM {HELD}"b"{HELD}x.c{HELD}::text'
     )
+
+
+ALIKE = {
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO NOTHING": (True, "id a"),
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = 2": (True, "a"),
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = 3": (False, "a"),
+    "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = t.a": (False, "a"),
+    "INSERT INTO t (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET b = t.b + 1": (False, "b?"),
+    "INSERT INTO t (id, a, b) VALUES (1, 2, now())"
+    " ON CONFLICT (id) DO UPDATE SET a = 2, b = now()": (False, "a b?"),
+    "INSERT INTO t (id, b) VALUES (1, random())": (True, "id"),
+    "INSERT INTO t VALUES (1)": (True, ""),
+    "INSERT INTO t VALUES (random())": (False, ""),
+}
+"""Whether all that each sets is compared, and what is; with ? only that there is a value."""
+
+
+@pytest.mark.parametrize("sql", ALIKE)
+def test_a_row_is_compared_by_what_on_conflict_sets(sql: str) -> None:
+    """Where it sets more than can be compared, like rows do not show that it wrote them."""
+    shows, compared = ALIKE[sql]
+    change = known(sql)
+    assert shows_its_rows(change) is shows
+    parts = [
+        f'there."{name[0]}" IS NOT NULL'
+        if name.endswith("?")
+        else f'there."{name}"::text IS NOT DISTINCT FROM given."{name}"::text'
+        for name in compared.split()
+    ]
+    assert alike(change) == (" AND ".join(parts) or "true")
 
 
 @pytest.mark.parametrize(

@@ -726,6 +726,82 @@ def test_what_a_column_holds_until_it_is_set(definition: str) -> None:
     assert start_values(script_of("UPDATE t SET c = 1").statements, facts) == wanted
 
 
+# --- one statement, several tables ------------------------------------------------
+
+ONE_EACH = "DELETE FROM t WHERE id NOT IN (SELECT min(id) FROM t GROUP BY a)"
+MOVED = "WITH x AS (DELETE FROM t WHERE a = 1 RETURNING id) INSERT INTO u SELECT id FROM x"
+MADE_TOO = (
+    "WITH x AS (INSERT INTO t (id, a) VALUES (1, 2) RETURNING id) INSERT INTO u SELECT id FROM x"
+)
+MADE_ALL = "WITH x AS (INSERT INTO t (id) VALUES (1) RETURNING id) UPDATE u SET b = x.id FROM x"
+SET_TOO = "WITH x AS (UPDATE t SET a = 1 RETURNING id) UPDATE u SET b = 1 FROM x WHERE x.id = u.id"
+AFTER_ALL = "CREATE TRIGGER g AFTER INSERT ON public.u FOR EACH STATEMENT EXECUTE FUNCTION f()"
+
+TOGETHER_TOLD: dict[str, tuple[str, Seen, Facts, tuple[int, ...]]] = {
+    "all but one, and all rows are older": (
+        ONE_EACH, Seen(picked=2, pending=2, older=2, stirred=0, new=0, fresh=0), {}, (0,),
+    ),
+    "all but one, and a row came since": (
+        ONE_EACH, Seen(picked=2, pending=2, older=2, stirred=1, new=0, overtaken=1), {}, (0, 1),
+    ),
+    "all but one, told apart by no key": (
+        ONE_EACH, Seen(picked=2, pending=2, older=2, stirred=0, new=0, overtaken=0),
+        {FactKey("constraint", "t_pkey", "public.t"): "UNIQUE (id)"}, (0, 1),
+    ),
+    "rows to move are older": (MOVED, Seen(picked=2, pending=2, older=2, fresh=4), {}, (0,)),
+    "no row to move": (MOVED, Seen(picked=0, pending=0, older=0, fresh=4), {}, (1,)),
+    "no row to move, which a trigger sees": (
+        MOVED, Seen(picked=0, pending=0, older=0, fresh=4),
+        {FactKey("trigger", "g", "public.u"): AFTER_ALL}, (0, 1),
+    ),
+    "rows to move that nobody wrote since": (
+        MOVED, Seen(picked=2, pending=2, older=0, fresh=4, stirred=0, overtaken=0), {}, (0,),
+    ),
+    "the same, where each is logged": (
+        MOVED, Seen(picked=2, pending=2, older=0, fresh=4, stirred=0, overtaken=0),
+        {FactKey("trigger", "g", "public.u"): AFTER_EACH}, (0, 1),
+    ),
+    "rows to move that came since": (
+        MOVED, Seen(picked=2, pending=2, older=0, fresh=4, stirred=0, overtaken=2), {}, (0, 1),
+    ),
+    "a row that is made has gone, what came of it has not": (
+        MADE_TOO, Seen(picked=1, pending=1, same=0, fresh=1, stirred=0), {}, (0, 1),
+    ),
+    "a row that is made was there, and others were written": (
+        MADE_TOO, Seen(picked=1, pending=0, same=1, older=0, fresh=3, stirred=0), {}, (0, 1),
+    ),
+    "a row that is made, as one transaction left it": (
+        MADE_TOO, Seen(picked=1, pending=0, same=1, fresh=2, matched=30), {}, (1,),
+    ),
+    "nothing made, nothing set": (MADE_TOO, Seen(picked=1, pending=1, fresh=0), {}, (0,)),
+    "rows that would all be set are older": (
+        MADE_ALL, Seen(picked=3, pending=3, older=3, fresh=2), {}, (0,),
+    ),
+    "no row to set, and one to make": (
+        MADE_ALL, Seen(picked=0, pending=0, older=0, fresh=2, stirred=0), {}, (0, 1),
+    ),
+    "rows that would be set as they are, and others too": (
+        SET_TOO, Seen(picked=3, pending=3, older=0, fresh=5, stirred=0, overtaken=3), {}, (0, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TOGETHER_TOLD)
+def test_what_is_certain_of_a_part_is_certain_of_all(case: str) -> None:
+    """And nothing more: not that all is done, nor that all may be done again."""
+    sql, seen, live, expected = TOGETHER_TOLD[case]
+    assert left(question(sql, live=live), seen, window=KILLED) == expected
+
+
+def test_rows_of_two_new_tables_are_not_counted_as_those_of_one() -> None:
+    """As many rows as the first would have may be in the second."""
+    both = "WITH x AS (INSERT INTO n (a) VALUES (1), (2) RETURNING a) INSERT INTO u SELECT a FROM x"
+    alone = "INSERT INTO n (a) VALUES (1), (2)"
+    seen = Seen(picked=2, fresh=2, stirred=0)
+    assert left(question(MADE, alone), seen) == (2,)
+    assert left(question(MADE, both), seen) == (1, 2)
+
+
 # --- the keys by which rows are looked up ----------------------------------------
 
 KEYS: dict[str, tuple[str, str, tuple[str, ...] | None]] = {
