@@ -27,6 +27,8 @@ _NO_PROOF = ("08", "57P", "25", "none")
 _EXISTED = frozenset({"42P06", "42P07", "42701", "42710", "42723"})
 """duplicate_schema, _table, _column, _object, _function (Appendix A)."""
 
+_DUPLICATE = "Unique constraint failed"
+
 _VIOLATION = "23"
 """The class of integrity constraint violations; only they name what was violated."""
 
@@ -69,6 +71,13 @@ def _native(code: str, text: str) -> LoggedError:
     if not code.startswith(_VIOLATION):
         fields = {}
     return LoggedError(code, f"SQLSTATE {code}", **fields)
+
+
+def is_duplicate(error: LoggedError | None) -> bool:
+    """Whether a unique key refused a row."""
+    return error is not None and (
+        error.sqlstate == "23505" or (not error.sqlstate and error.says.startswith(_DUPLICATE))
+    )
 
 
 def object_existed(error: LoggedError | None) -> bool:

@@ -164,3 +164,27 @@ def test_what_somebody_made_afterwards_does_not_show_that_it_ran(
         halted = scene.run()
     assert outcome(halted) == (3, "halted")
     assert halted.finding.name is FindingName.UNDETERMINED
+
+
+def test_a_row_that_was_there_before_is_not_taken_for_that_of_a_refused_insert(
+    latest_database: Database, tmp_path: Path
+) -> None:
+    """Its key refused the INSERT, as the logs say: nothing shows that it ever ran."""
+    migration = Migration(
+        "20251216100000_seed",
+        'INSERT INTO "mm_board" ("id", "name") VALUES (\'b1\', \'Platform\');\n'
+        'ALTER TABLE "mm_board" ADD COLUMN "away" BOOLEAN;\n',
+    )
+    with latest_database.connect() as connection:
+        incident.create_ledger(connection)
+        for earlier in BEFORE:
+            incident.apply(connection, earlier)
+        incident.run(connection, ROWS, SCHEMA)
+        row = incident.start(connection, migration)
+        with pytest.raises(psycopg.errors.UniqueViolation) as failed:
+            incident.run(connection, migration.statements[0], SCHEMA)
+        incident.log_error(connection, row, _logs(migration.name, failed.value, adapter=False))
+    scene = _scene(latest_database, tmp_path, migration)
+    assert scene.status().finding.applied != 1
+    with unchanged(latest_database):
+        assert scene.run().code in {3, 4}

@@ -47,13 +47,14 @@ LAYERS = {
     "column_types": "model sql_text",
     "row_conditions": "model names_read statement_reach",
     "idempotent": "names_read statement_reach",
+    "guarded_inserts": "model names_read row_conditions statement_reach table_names",
     "own_queries": "model names_read statement_reach",
     "duplicates": "model names_read own_queries row_conditions statement_reach",
     "led_by_with": "names_read pure_functions statement_reach",
     "upserts": "names_read row_conditions row_queries statement_reach",
     "row_changes": (
-        "duplicates idempotent led_by_with model names_read row_conditions row_queries sql_text"
-        " statement_reach upserts"
+        "duplicates guarded_inserts idempotent led_by_with model names_read row_conditions"
+        " row_queries sql_text statement_reach upserts"
     ),
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
     "temporary_tables": "model names_read pure_functions statement_reach table_names",
@@ -85,11 +86,12 @@ LAYERS = {
     ),
     "row_proofs": "attempt_window calm_triggers error_log harmless model row_triggers table_names",
     "failed_statement": "attempt_window error_log model row_proofs sql_text table_names",
+    "last_statement": "calm_triggers model row_proofs",
     "new_columns": "harmless model row_proofs table_names",
     "passing_columns": "attempt_window model row_proofs",
     "row_evidence": (
-        "attempt_window calm_triggers evidence failed_statement harmless"
-        " live_tables model new_columns passing_columns row_proofs sql_text"
+        "attempt_window calm_triggers error_log evidence failed_statement harmless"
+        " last_statement live_tables model new_columns passing_columns row_proofs sql_text"
         " table_names"
     ),
     "diagnose": "error_log evidence mark model remains row_evidence row_proofs",
@@ -169,11 +171,11 @@ LAYERS = {
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
     " statement_reach never_run statement_kinds names_read row_conditions row_queries idempotent"
-    " own_queries duplicates upserts led_by_with column_types row_changes anonymous_blocks"
-    " own_functions temporary_tables script"
+    " guarded_inserts own_queries duplicates upserts led_by_with column_types row_changes"
+    " anonymous_blocks own_functions temporary_tables script"
     " trigger_functions row_triggers calm_triggers"
     " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
-    " failed_statement passing_columns row_evidence"
+    " failed_statement last_statement passing_columns row_evidence"
     " diagnose sql_text quarantine undo"
     " remains mark session_state lost_tables steps obstacles refusal plan consequences"
     " verify causes offending"

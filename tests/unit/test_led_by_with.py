@@ -60,7 +60,8 @@ def test_of_rows_that_are_all_set_to_what_was_inserted_the_values_tell() -> None
     """A new column that nothing else fills shows them, whatever the table of the new rows."""
     change = change_of(MADE + "UPDATE u SET t_id = x.id FROM x")
     assert change is not None
-    assert (change.verb, change.table, change.writes) == (Verb.MIXED, ("u",), {"t_id"})
+    assert (change.verb, change.table) == (Verb.MIXED, ("u",))
+    assert change.writes == {"t_id"}
     assert change.rows == f"SELECT {COLUMNS} FROM u"
     assert change.spreads
 

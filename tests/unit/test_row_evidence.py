@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.attempt_window import FAR
+from sidecar.error_log import LoggedError
 from sidecar.model import Effect, FactKey, Facts, Nature, Replay, Seen, Window
 from sidecar.new_columns import start_values
 from sidecar.row_evidence import insert_keys, narrow
@@ -405,6 +406,14 @@ def test_what_would_change_nothing_now_is_stepped_over(case: str) -> None:
     assert left(question(sql), seen, window=None) == (1,)
 
 
+def test_a_row_that_refused_the_insert_is_not_its_own() -> None:
+    """The logs have a duplicate key: to step over the INSERT could hide that it never ran."""
+    asked, seen = question("INSERT INTO t (id, a) VALUES (1, 2)"), Seen(1, 0, same=1, fresh=1)
+    assert left(asked, seen, window=None) == (1,)
+    for error in (LoggedError("23505", "duplicate"), LoggedError("", "Unique constraint failed")):
+        assert left(replace(asked, error=error), seen, window=None) == (0, 1)
+
+
 NOT_VACUOUS: dict[str, tuple[str, Seen, Facts, Window | None]] = {
     "values anew each time": (
         "UPDATE t SET a = random() WHERE b = 1", Seen(picked=4, pending=0), {}, None,
@@ -420,6 +429,10 @@ NOT_VACUOUS: dict[str, tuple[str, Seen, Facts, Window | None]] = {
     "there long before": (  # it would have failed with 23505, and will again
         "INSERT INTO t (id, a) VALUES (1, 2)",
         Seen(picked=1, pending=0, same=1, fresh=0), {}, SHARP,
+    ),
+    "there long before, with others since": (
+        "INSERT INTO t (id, a) VALUES (1, 2)",
+        Seen(picked=1, pending=0, same=1, older=1, fresh=1), {}, replace(SHARP, sharp=False),
     ),
     "there, and to be changed": (
         "INSERT INTO t (id, a) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET a = t.a + 1",
