@@ -69,7 +69,7 @@ def block(tree: Any, parse: Parse) -> Block:
     if Nature.CATALOG in natures:
         # CREATE TABLE AS and CREATE MATERIALIZED VIEW fill what they make.
         whole = Block(Nature.CATALOG, writes, reach_known=True, change=None)
-        return UNKNOWN if _reads_rows(parts) else whole
+        return UNKNOWN if reads_rows(parts) else whole
     return _rowless(Nature.SESSION if Nature.SESSION in natures else Nature.NOTHING)
 
 
@@ -120,8 +120,8 @@ def _computes_anew(part: Any) -> bool:
     )
 
 
-def _reads_rows(parts: list[Any]) -> bool:
-    """Whether what it does to the catalog may depend on rows, which no shadow has."""
+def reads_rows(parts: list[Any]) -> bool:
+    """Whether queries among these read tables: then the rest may depend on rows."""
     queries = [part for part in parts if type_name(part) == "SelectStmt"]
     tables = [m for part in queries for m in walk(part) if type_name(m) == "RangeVar"]
     return any(

@@ -8,15 +8,12 @@ Nothing is guessed: what stays open is `undetermined`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sidecar import error_log, evidence, mark, remains
+from sidecar import error_log, evidence, mark, remains, row_dependent
 from sidecar.model import (
     Difference,
-    Effect,
     Evidence,
-    FactKey,
     Facts,
     Finding,
     FindingName,
@@ -29,9 +26,7 @@ from sidecar.model import (
 )
 from sidecar.row_evidence import narrow
 from sidecar.row_proofs import Question, RowEvidence
-
-State = Mapping[FactKey, str | None]
-"""The touched facts only; None where a fact is absent."""
+from sidecar.touched import State, restrict, touched_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,34 +117,14 @@ def diagnose(case: Case) -> Finding:
         return undetermined(case.row, f"the file was edited after the failure, and {unknown}")
     states = touched_states(case.replay)
     live = restrict(case.live, states[0])
+    asking = row_dependent.dependent(case.script, case.replay)
+    told = live.keys() - row_dependent.uncertain(asking, case.script, case.replay.effects)
     matches = remains.begun(case.script, states, case.replay.effects, case.live) or tuple(
-        k for k in case.script.boundaries if states[k] == live
+        k for k in case.script.boundaries if all(states[k][key] == live[key] for key in told)
     )
     if not matches:
         return _no_match(case, states, live)
-    return _choose(case, matches, noted)
-
-
-def touched_states(replay: Replay) -> tuple[State, ...]:
-    """The touched facts before the first statement and after each; length statements + 1."""
-    touched = {change.key for effect in replay.effects for change in effect}
-    state: State = restrict(replay.base, dict.fromkeys(touched))
-    states: list[State] = [state]
-    for effect in replay.effects:
-        state = _after(state, effect)
-        states.append(state)
-    return tuple(states)
-
-
-def restrict(facts: Facts, keys: Mapping[FactKey, object]) -> dict[FactKey, str | None]:
-    """`facts` for exactly `keys`, with None for the absent."""
-    return {key: facts.get(key) for key in keys}
-
-
-def _after(state: State, effect: Effect) -> State:
-    if not effect:
-        return state
-    return {**state, **{change.key: change.after for change in effect}}
+    return _choose(case, matches, noted, asking)
 
 
 def _unknown_of_old_text(case: Case) -> str:
@@ -203,8 +178,13 @@ def _no_match(case: Case, states: tuple[State, ...], live: State) -> Finding:
     )
 
 
-def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
-    """Let the other evidence choose among the numbers of statements that fit the facts."""
+def _choose(
+    case: Case, matches: tuple[int, ...], noted: int | None, asking: tuple[Statement, ...]
+) -> Finding:
+    """Let the other evidence choose among the numbers of statements that fit the facts.
+
+    `asking` are the statements which change the catalog as rows tell them to.
+    """
     total = len(case.script.statements)
     found = [Evidence("catalog", _catalog_says(case, matches))]
     if case.edited:
@@ -233,6 +213,10 @@ def _choose(case: Case, matches: tuple[int, ...], noted: int | None) -> Finding:
         return undetermined(case.row, said.says, tuple(found), matches)
     drifted = _has_drifted(case)
     left = evidence.by_equivalence(left, case.script, case.replay.effects, drifted=drifted)
+    if len(left) > 1 and asking:
+        named = f"statement {asking[0].index} (line {asking[0].line}, {asking[0].kind})"
+        missing = f"{named} changes the schema as rows tell it to, and a shadow has none"
+        return undetermined(case.row, missing, tuple(found), left)
     return _among(case, left, found, drifted=drifted)
 
 

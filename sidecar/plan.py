@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sidecar import __version__, error_log, mark, refusal, remains
-from sidecar.diagnose import State, known, restrict, touched_states
+from sidecar.diagnose import known
 from sidecar.model import (
     Action,
     DataStatements,
@@ -40,6 +40,7 @@ from sidecar.policy import action_for, assumption_for
 from sidecar.sql_text import literal
 from sidecar.steps import Work, segments
 from sidecar.table_names import meet
+from sidecar.touched import State, restrict, touched_states
 from sidecar.undo import undo
 
 

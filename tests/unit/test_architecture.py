@@ -94,7 +94,14 @@ LAYERS = {
         " last_statement live_tables model new_columns passing_columns row_proofs sql_text"
         " table_names"
     ),
-    "diagnose": "error_log evidence mark model remains row_evidence row_proofs",
+    "touched": "model",
+    "row_dependent": (
+        "anonymous_blocks model names_read script sql_text statement_kinds statement_reach"
+        " table_names"
+    ),
+    "diagnose": (
+        "error_log evidence mark model remains row_dependent row_evidence row_proofs touched"
+    ),
     "refusal": "model",
     "session_state": "model pure_functions",
     "lost_tables": "model names_read session_state table_names",
@@ -102,7 +109,7 @@ LAYERS = {
     "obstacles": "lost_tables model session_state table_names undo",
     "plan": (
         "__init__ diagnose error_log mark model obstacles policy refusal remains sql_text steps"
-        " table_names undo"
+        " table_names touched undo"
     ),
     "consequences": "model",
     "verify": "consequences model quarantine table_names",
@@ -175,7 +182,8 @@ PURE = (
     " anonymous_blocks own_functions temporary_tables script"
     " trigger_functions row_triggers calm_triggers"
     " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
-    " failed_statement last_statement passing_columns row_evidence"
+    " failed_statement last_statement passing_columns row_evidence touched"
+    " row_dependent"
     " diagnose sql_text quarantine undo"
     " remains mark session_state lost_tables steps obstacles refusal plan consequences"
     " verify causes offending"

@@ -13,7 +13,6 @@ from sidecar.diagnose import (
     diagnose,
     running,
     script_missing,
-    touched_states,
     undetermined,
     without_shadow,
 )
@@ -28,6 +27,7 @@ from sidecar.model import (
     Replay,
     Script,
 )
+from sidecar.touched import touched_states
 from tests.unit.builders import (
     NAME,
     Made,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.diagnose import touched_states
 from sidecar.model import FactKey, Facts
 from sidecar.remains import begun, left_by, to_drop
+from sidecar.touched import touched_states
 from tests.unit.builders import Made, replay, script_of
 
 ON = "momentum.issue"

@@ -1,0 +1,143 @@
+"""Blocks and functions that change the catalog as rows tell them to. Pure.
+
+`IF NOT EXISTS (SELECT FROM users WHERE email IS NULL) THEN ALTER TABLE ...` does one thing on a
+shadow, which has no rows, and perhaps another in the live database. What such a block names shows
+then neither that a statement ran nor that it did not. Guards that ask the catalog are no such
+thing: a shadow answers them as the live database did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from sidecar.anonymous_blocks import reads_rows, steps
+from sidecar.model import Effect, FactKey, Replay, Script, Statement
+from sidecar.names_read import walk
+from sidecar.script import one_statement, plpgsql
+from sidecar.sql_text import plain
+from sidecar.statement_kinds import traits
+from sidecar.statement_reach import type_name
+from sidecar.table_names import parts
+
+_CHANGES_THE_CATALOG = re.compile(r"\b(ALTER|COMMENT|CREATE|DROP|EXECUTE)\b", re.IGNORECASE)
+_PUT_TOGETHER = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
+_GUARDED = re.compile(r"\bIF\s+(NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
+_WORD = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
+
+_ROWS_MAY_REFUSE = re.compile(
+    r"\b(UNIQUE|NOT\s+NULL|PRIMARY|REFERENCES|CHECK|EXCLUDE|TYPE|VALIDATE)\b", re.IGNORECASE
+)
+_OF_THE_CATALOG = re.compile(
+    r"(duplicate|undefined)_(?!.*violation)\w+|invalid_schema_name|42\w{3}|3F000"
+)
+"""Conditions that an empty table meets as a full one does."""
+
+_TELLS_OF_ROWS = re.compile(r"\bFOUND\b", re.IGNORECASE)
+_ASKS_OTHERWISE = frozenset(
+    f"PLpgSQL_stmt_{kind}" for kind in ("getdiag", "dynfors", "call", "open", "return_query")
+)
+_CALLED = frozenset({"function", "procedure"})
+
+
+def dependent(script: Script, replay: Replay) -> tuple[Statement, ...]:
+    """The statements whose effect on the catalog may be other in a database with rows."""
+    functions = {
+        key: definition
+        for key, definition in _definitions(replay)
+        if key.kind in _CALLED and definition and _CHANGES_THE_CATALOG.search(definition)
+    }
+    return tuple(s for s in script.statements if _is_dependent(s, functions.items()))
+
+
+def uncertain(
+    statements: Iterable[Statement], script: Script, effects: tuple[Effect, ...]
+) -> frozenset[FactKey]:
+    """The facts that such statements may have changed in ways which the shadow does not show.
+
+    Those that they name; of a text put together, and of a function, also those that another
+    statement would find made, since it asks for them first.
+    """
+    touched = {change.key for effect in effects for change in effect}
+    found: set[FactKey] = set()
+    for statement in statements:
+        words = {
+            word for name in _WORD.findall(statement.sql) for word in (plain(name), name.lower())
+        }
+        found |= {key for key in touched if not words.isdisjoint(_called(key))}
+        if statement.kind != "DO" or _PUT_TOGETHER.search(statement.sql):
+            found |= {
+                c.key for s in script.statements if _asks_first(s) for c in effects[s.index - 1]
+            }
+    return frozenset(found)
+
+
+def _definitions(replay: Replay) -> Iterator[tuple[FactKey, str]]:
+    within = ((c.key, c.after) for effect in replay.effects for c in effect)
+    return ((key, text) for key, text in chain(replay.base.items(), within) if text)
+
+
+def _called(key: FactKey) -> Iterator[str]:
+    for name in (key.identity.partition("(")[0], key.on):
+        yield from parts(name)[-1:]
+
+
+def _asks_first(statement: Statement) -> bool:
+    return statement.kind == "DO" or bool(_GUARDED.search(statement.sql))
+
+
+def _is_dependent(statement: Statement, functions: Iterable[tuple[FactKey, str]]) -> bool:
+    if statement.kind == "DO":
+        return bool(_CHANGES_THE_CATALOG.search(statement.sql)) and _asks_rows(statement.sql)
+    if statement.kind not in {"CALL", "SELECT"} or statement.reach_known:
+        return False
+    words = {plain(word) for word in _WORD.findall(statement.sql)}
+    return any(
+        not words.isdisjoint(_called(key)) and _asks_rows(definition)
+        for key, definition in functions
+    )
+
+
+def _asks_rows(text: str) -> bool:
+    """Whether a block or a function may do this or that as rows are; yes where it is not known."""
+    try:
+        nodes = list(steps(plpgsql(text)))
+        queries = [one_statement(query) for query in _queries(nodes)]
+    except ValueError:
+        return True
+    kinds = {name for name, _ in nodes}
+    if "PLpgSQL_stmt_block" not in kinds or any(map(_gives_back, queries)):
+        return True  # it is of another language; or what it has written decides
+    if kinds & _ASKS_OTHERWISE or _TELLS_OF_ROWS.search(text):
+        return True
+    caught = [value["condname"] for name, value in nodes if name == "PLpgSQL_condition"]
+    if not all(map(_OF_THE_CATALOG.fullmatch, caught)) and _ROWS_MAY_REFUSE.search(text):
+        return True
+    asked = [query for query in queries if type_name(query) == "SelectStmt"]
+    return reads_rows(asked) or not all(traits(q, words=("", "")).reach_known for q in asked)
+
+
+def _queries(nodes: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """What it asks for a value or for rows, each as one statement."""
+    for name, value in nodes:
+        if name == "PLpgSQL_stmt_dynexecute" and value.get("into"):
+            raise ValueError(name)
+        if name == "PLpgSQL_expr":
+            query = value["query"]
+            if value.get("parseMode", 0) == _ASSIGNMENT:
+                query = query.partition(":=")[2] or query.partition("=")[2]
+            yield query if value.get("parseMode", 0) == _STATEMENT else f"SELECT {query}"
+
+
+_STATEMENT, _ASSIGNMENT = 0, 3
+"""PL/pgSQL's ways to parse a query text (`RawParseMode` in PostgreSQL's parser/parser.h)."""
+
+
+def _gives_back(query: Any) -> bool:
+    """Whether it tells of the rows that it writes."""
+    return any(m.HasField("returning_clause") for m in walk(query) if type_name(m) in _WRITERS)
+
+
+_WRITERS = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
