@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from sidecar.model import Effect, FactKey, LedgerRow, Marks, Window
 
@@ -15,6 +16,9 @@ _ALTERED_IN_PLACE = frozenset(
 
 _FOUGHT_OVER = re.compile("40001|40P01|55P03|could not serialize|deadlock|lock timeout")
 """Errors of statements that lost against somebody who wrote the same rows at that time."""
+
+_OF_A_MIGRATION = 4
+"""The least number of transactions: its row, the script, and two updates of the row, each alone."""
 
 FAR = 2**31
 """More than any age, in transactions."""
@@ -164,7 +168,10 @@ def _no_use(row: LedgerRow, rows: Sequence[LedgerRow], marks: Marks, mine: int) 
         return "the ledger was restored: its rows are of one transaction"
     if marks.key is not None and marks.key <= mine:
         return "the ledger was restored: its key is younger than its rows"
-    ran = {marks.ledger[r.id] for r in rows if r.applied_steps_count and r.id in marks.ledger}
-    if marks.history is not None and len(ran) > 1 and marks.history > max(ran):
+    ran = sorted(marks.ledger[r.id] for r in rows if r.applied_steps_count and r.id in marks.ledger)
+    if marks.history is None or not ran or marks.history <= ran[-1]:
+        return ""
+    # Or else the first migration alone made something that has a date.
+    if any(older - younger < _OF_A_MIGRATION for younger, older in pairwise(ran)):
         return "the ledger was written after all that it tells of"
     return ""
