@@ -14,6 +14,7 @@ from sidecar import error_log, evidence, mark, remains, row_dependent
 from sidecar.model import (
     Difference,
     Evidence,
+    FactKey,
     Facts,
     Finding,
     FindingName,
@@ -43,6 +44,8 @@ class Case:
     """True where an attempt before this one, marked as rolled back, may have left what is there."""
     rows: RowEvidence | None = None
     """What the rows show, once the catalog has left a question open."""
+    before: frozenset[FactKey] = frozenset()
+    """Facts that are as the script makes them, and were so before the attempt."""
 
 
 def running(row: LedgerRow, who: tuple[str, ...]) -> Finding:
@@ -118,7 +121,8 @@ def diagnose(case: Case) -> Finding:
     states = touched_states(case.replay)
     live = restrict(case.live, states[0])
     asking = row_dependent.dependent(case.script, case.replay)
-    told = live.keys() - row_dependent.uncertain(asking, case.script, case.replay.effects)
+    uncertain = row_dependent.uncertain(asking, case.script, case.replay.effects)
+    told = live.keys() - uncertain - case.before
     matches = remains.begun(case.script, states, case.replay.effects, case.live) or tuple(
         k for k in case.script.boundaries if all(states[k][key] == live[key] for key in told)
     )
@@ -186,10 +190,7 @@ def _choose(
     `asking` are the statements which change the catalog as rows tell them to.
     """
     total = len(case.script.statements)
-    found = [Evidence("catalog", _catalog_says(case, matches))]
-    if case.edited:
-        says = "the file is not the one that was run, and that one left nothing else behind"
-        found.append(Evidence("folder", says))
+    found = _seen_first(case, matches)
     if noted is not None:
         matches, marked = mark.narrowed(matches, noted, case.script)
         found.append(marked)
@@ -218,6 +219,18 @@ def _choose(
         missing = f"{named} changes the schema as rows tell it to, and a shadow has none"
         return undetermined(case.row, missing, tuple(found), left)
     return _among(case, left, found, drifted=drifted)
+
+
+def _seen_first(case: Case, matches: tuple[int, ...]) -> list[Evidence]:
+    found = [Evidence("catalog", _catalog_says(case, matches))]
+    if case.edited:
+        says = "the file is not the one that was run, and that one left nothing else behind"
+        found.append(Evidence("folder", says))
+    if case.before:
+        named = ", ".join(map(str, sorted(case.before)[:5]))
+        says = f"there before the attempt, and so no evidence that it ran: {named}"
+        found.append(Evidence("transactions", says))
+    return found
 
 
 def _has_drifted(case: Case) -> bool:

@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sidecar import attempt_window, diagnose, id_reader, mark, row_reader, script, snapshot
+from sidecar import (
+    attempt_window,
+    diagnose,
+    id_reader,
+    made_before,
+    mark,
+    row_reader,
+    script,
+    snapshot,
+)
 from sidecar.db import identifier
 from sidecar.errors import DatabaseError, ShadowError
 from sidecar.history import checksum_matches
 from sidecar.live_tables import qualified
 from sidecar.model import (
     Effect,
+    FactKey,
     Facts,
     Finding,
     FindingName,
@@ -99,16 +109,22 @@ class Examiner:
             parsed = script.parse(file.text or "", quiet=own)
         earlier = self._may_be_of_an_earlier_attempt(row, ledger, replayed, facts)
         case = diagnose.Case(row, parsed, replayed, facts, edited, earlier)
+        case = replace(case, before=self._made_before(case, ledger))
         finding = diagnose.diagnose(case)
         if len(finding.candidates) > 1:
-            path = self.live.search_path
-            if len(parts(path)) == 1 and "," not in path:  # as Prisma sets it
-                case = replace(case, script=qualified(parsed, *parts(path)))
+            case = replace(case, script=self._qualified(parsed))
             rows = self._rows(case, ledger, finding.candidates, until=counter)
             finding = diagnose.diagnose(replace(case, rows=rows))
-        return self._situation(
+        found = self._situation(
             finding, ledger, facts=facts, file=file, script=parsed, replayed=replayed
         )
+        return replace(found, before=case.before)
+
+    def _qualified(self, parsed: Script) -> Script:
+        path = self.live.search_path
+        if len(parts(path)) == 1 and "," not in path:  # as Prisma sets it
+            return qualified(parsed, *parts(path))
+        return parsed
 
     def _may_be_of_an_earlier_attempt(
         self, row: LedgerRow, ledger: Ledger, replayed: Replay, facts: Facts
@@ -122,6 +138,20 @@ class Examiner:
         before = min(read.ledger.get(other, attempt_window.FAR) for other in others)
         return not read.facts or any(age >= before for age in read.facts.values())
 
+    def _made_before(self, case: diagnose.Case, ledger: Ledger) -> frozenset[FactKey]:
+        """What somebody had made before the attempt, where it could pass for the script's work."""
+        if case.replay.problem:
+            return frozenset()
+        script, effects = case.script, case.replay.effects
+        asked = made_before.in_question(script, effects, case.live)
+        if not asked:
+            return frozenset()
+        session = self.live.session
+        touched = {change.key for effect in effects for change in effect}
+        read = id_reader.marks(session, ledger, touched)
+        least = id_reader.at_least(session, read, asked)
+        return asked & made_before.made_before(case.row, read, least, script, effects)
+
     def _rows(
         self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...], *, until: int
     ) -> RowEvidence:
@@ -129,7 +159,7 @@ class Examiner:
         first, last = candidates[0], candidates[-1]
         alike = read_alike(case.script)
         row, effects = _since_mark(case)
-        touched = {change.key for effect in effects[:last] for change in effect}
+        touched = {change.key for effect in effects[:last] for change in effect} - case.before
         session = self.live.session
         read = id_reader.marks(session, ledger, touched)
         before = (case.replay.base.keys() & case.live.keys()) - touched

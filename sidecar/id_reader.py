@@ -52,6 +52,19 @@ SELECT k."on", pg_catalog.age(t.xmin), pg_catalog.age(a.xmin)
 "pg_attribute"; `RemoveAttributeById` in its heap.c)."""
 
 
+_AT_LEAST = """
+WITH k AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) k(kind, identity, "on"))
+SELECT k.*, pg_catalog.age(r.xmin)
+  FROM k JOIN pg_catalog.pg_class r ON r.oid = to_regclass(k.identity) WHERE k.kind = 'index'
+UNION ALL
+SELECT k.*, pg_catalog.age(c.xmin)
+  FROM k JOIN pg_catalog.pg_constraint c ON c.conrelid = to_regclass(k."on")
+                                        AND quote_ident(c.conname) = k.identity
+ WHERE k.kind = 'constraint'
+"""
+"""REINDEX writes these rows anew, so that they may look younger than they are, never older."""
+
+
 def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
     """The ages of the ledger's rows, and of the catalog rows behind `keys`.
 
@@ -81,6 +94,15 @@ def _dropped(session: Session, tables: Collection[str], base: int) -> dict[str, 
         new = frozenset[int]() if age is None else frozenset({age - base})
         found[table] = replace(known, ages=known.ages | new)
     return found
+
+
+def at_least(session: Session, read: Marks, keys: Collection[FactKey]) -> dict[FactKey, int]:
+    """The ages of indexes and constraints, as in `read`, which maintenance may make too small."""
+    wanted = [key for key in keys if key.kind in {"index", "constraint"}]
+    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
+    with session.undone():
+        base = session.query(_AGE, (read.now,))[0][0]
+        return {FactKey(*key): age - base for *key, age in session.query(_AT_LEAST, columns)}
 
 
 def youngest(session: Session, read: Marks, keys: Collection[FactKey]) -> int | None:

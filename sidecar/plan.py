@@ -60,6 +60,8 @@ class Situation:
     replay: Replay | None = None
     file: MigrationFile | None = None
     occupied: frozenset[str] = frozenset()
+    before: frozenset[FactKey] = frozenset()
+    """What the script makes, and somebody had made before the attempt."""
 
     @property
     def failed(self) -> tuple[LedgerRow, ...]:
@@ -114,7 +116,8 @@ def _rebuild(situation: Situation) -> Decision:
         reason = "others were at work on it too; transaction ids say when, not who made what"
         return refusal.refused(finding, Action.REBUILD, reason)
     logs = (row.logs for row in situation.failed)
-    if any(error_log.object_existed(error_log.logged_error(log)) for log in logs):
+    existed = any(error_log.object_existed(error_log.logged_error(log)) for log in logs)
+    if existed or situation.before:
         reason = "an object was there before it, so what this migration created is not known"
         return refusal.refused(finding, Action.REBUILD, reason)
     live, applied = situation.live, finding.applied

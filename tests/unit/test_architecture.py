@@ -73,6 +73,7 @@ LAYERS = {
     "table_names": "model sql_text",
     "harmless": "model table_names",
     "attempt_window": "model",
+    "made_before": "attempt_window model",
     "live_tables": "model table_names",
     "trigger_functions": (
         "anonymous_blocks model names_read own_functions pure_functions script sql_text"
@@ -157,9 +158,9 @@ LAYERS = {
     "id_reader": "db model",
     "row_reader": "column_types db errors model queries row_queries sql_text table_names",
     "examine": (
-        "attempt_window db diagnose errors history id_reader live_tables mark model new_columns"
-        " own_functions plan queries replay row_evidence row_proofs row_reader script shadow"
-        " snapshot table_names undo"
+        "attempt_window db diagnose errors history id_reader live_tables made_before mark model"
+        " new_columns own_functions plan queries replay row_evidence row_proofs row_reader script"
+        " shadow snapshot table_names undo"
     ),
     "app": (
         "config diagnose errors examine execute history lock model opening outcomes plan rights"
@@ -183,7 +184,7 @@ PURE = (
     " trigger_functions row_triggers calm_triggers"
     " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
     " failed_statement last_statement passing_columns row_evidence touched"
-    " row_dependent"
+    " row_dependent made_before"
     " diagnose sql_text quarantine undo"
     " remains mark session_state lost_tables steps obstacles refusal plan consequences"
     " verify causes offending"
