@@ -17,6 +17,8 @@ _ALTERED_IN_PLACE = frozenset(
 _FOUGHT_OVER = re.compile("40001|40P01|55P03|could not serialize|deadlock|lock timeout")
 """Errors of statements that lost against somebody who wrote the same rows at that time."""
 
+_FILLED = re.compile(r" (DEFAULT|GENERATED) ")
+
 _OF_A_MIGRATION = 4
 """The least number of transactions: its row, the script, and two updates of the row, each alone."""
 
@@ -132,6 +134,19 @@ def written_by(effect: Effect) -> frozenset[FactKey]:
         altered = _ALTERED_IN_PLACE if not gone else {"column"}
         written |= {c.key for c in effect if c.after is not None and c.key.kind in altered}
     return written
+
+
+def bare_columns(effects: Sequence[Effect]) -> frozenset[FactKey]:
+    """The columns that statements add without a default: no row of them was ever filled in."""
+    return frozenset(
+        change.key
+        for effect in effects
+        for change in effect
+        if change.key.kind == "column"
+        and change.before is None
+        and change.after is not None
+        and not _FILLED.search(change.after)
+    )
 
 
 def dropped_by(effect: Effect) -> frozenset[FactKey]:

@@ -148,7 +148,7 @@ class Examiner:
             return frozenset()
         session = self.live.session
         touched = {change.key for effect in effects for change in effect}
-        read = id_reader.marks(session, ledger, touched)
+        read = id_reader.marks(session, ledger, touched, attempt_window.bare_columns(effects))
         least = id_reader.at_least(session, read, asked)
         return asked & made_before.made_before(case.row, read, least, script, effects)
 
@@ -161,7 +161,8 @@ class Examiner:
         row, effects = _since_mark(case)
         touched = {change.key for effect in effects[:last] for change in effect} - case.before
         session = self.live.session
-        read = id_reader.marks(session, ledger, touched)
+        bare = attempt_window.bare_columns(case.replay.effects)
+        read = id_reader.marks(session, ledger, touched, bare)
         before = (case.replay.base.keys() & case.live.keys()) - touched
         read = replace(read, history=id_reader.youngest(session, read, before))
         read = attempt_window.with_drops(row, ledger.rows, read, effects)

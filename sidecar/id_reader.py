@@ -65,8 +65,15 @@ SELECT k.*, pg_catalog.age(c.xmin)
 """REINDEX writes these rows anew, so that they may look younger than they are, never older."""
 
 
-def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
+def marks(
+    session: Session,
+    ledger: Ledger,
+    keys: Collection[FactKey],
+    bare: Collection[FactKey] = frozenset(),
+) -> Marks:
     """The ages of the ledger's rows, and of the catalog rows behind `keys`.
+
+    `bare` are those columns among them which were added without a default.
 
     All in one transaction, in which `age` counts from the same point.
     """
@@ -75,7 +82,7 @@ def marks(session: Session, ledger: Ledger, keys: Collection[FactKey]) -> Marks:
         counter, now, base = session.query(_NOW)[0]
         rows = session.query(f"SELECT id::text, pg_catalog.age(xmin) FROM {table}")  # noqa: S608 (quoted)
         keyed = session.query(_AGE_OF_PRIMARY_KEY, (table,))
-        facts = _ages(session, keys, base)
+        facts = _ages(session, keys, base, bare)
         dropped = _dropped(session, {key.on for key in keys if key.kind == "column"}, base)
     return Marks(
         now=now,
@@ -139,9 +146,15 @@ def nothing_committed(session: Session, read: Marks, row: str, *, since: int, un
     return not session.query(_OTHERS, (first, until - 1, own))[0][0]
 
 
-def _ages(session: Session, keys: Collection[FactKey], base: int) -> dict[FactKey, int]:
+def _ages(
+    session: Session,
+    keys: Collection[FactKey],
+    base: int,
+    bare: Collection[FactKey] = frozenset(),
+) -> dict[FactKey, int]:
     """Of the catalog rows behind `keys`, where they can be found; `base` is the age of `now`."""
     query = Path(__file__).with_name("ages.sql").read_text(encoding="utf-8")
     wanted = [key for key in keys if key.kind in _DATED]
     columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
+    columns.append([key in bare for key in wanted])
     return {FactKey(*key): age - base for *key, age in session.query(query, columns)}

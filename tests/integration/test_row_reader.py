@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,9 +62,9 @@ class Attempt:
             connection.execute(f"SET SESSION AUTHORIZATION {user}")
         return Session(connection)
 
-    def marks(self, *keys: FactKey) -> Marks:
+    def marks(self, *keys: FactKey, bare: Collection[FactKey] = ()) -> Marks:
         """The ages of the ledger's rows and of these facts."""
-        return marks(self.session(), Ledger("public", ()), keys)
+        return marks(self.session(), Ledger("public", ()), keys, bare)
 
     def window(self) -> Window:
         """Since the attempt began."""
@@ -212,6 +212,21 @@ def test_freezing_and_rewriting_by_maintenance_keep_the_age(any_attempt: Attempt
         any_attempt.do(maintenance)
         found = any_attempt.seen("UPDATE t SET a = a + 1", any_attempt.window())
         assert (found.picked, found.older, found.fresh) == (3, 2, 1), maintenance
+
+
+@OLDEST_AND_NEWEST
+def test_a_column_without_a_default_is_dated_whatever_rewrote_its_table(
+    any_attempt: Attempt,
+) -> None:
+    """No rewriting touches its row in the catalog; it may that of one with a default."""
+    bare = FactKey("column", "b", "public.t")
+    any_attempt.do(TABLE, OLD_ROWS, "ALTER TABLE t ALTER a TYPE BIGINT", "ALTER TABLE t ADD b INT")
+    any_attempt.begin()
+    for maintenance in ("SELECT 1", "VACUUM FULL t", "CLUSTER t USING t_pkey", "VACUUM FREEZE"):
+        any_attempt.do(maintenance)
+        assert any_attempt.marks(bare).facts == {}, maintenance
+        read = any_attempt.marks(bare, bare=[bare])
+        assert read.facts[bare] > read.ledger["mine"], maintenance
 
 
 @OLDEST_AND_NEWEST

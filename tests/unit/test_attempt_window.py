@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.attempt_window import (
     FAR,
+    bare_columns,
     dropped_by,
     drops_within,
     window,
@@ -182,6 +183,15 @@ def test_where_ids_are_no_use_it_says_why(case: str) -> None:
 def test_a_ledger_without_a_key_can_still_be_dated() -> None:
     """Some were made by hand."""
     assert seen(KILLED, key=None) == opened(50)
+
+
+def test_a_column_that_is_added_bare() -> None:
+    """Without a default, and not computed: no row of its table is ever filled in for it."""
+    plain, given, computed = (FactKey("column", name, "public.t") for name in "abc")
+    made = {plain: "text NOT NULL", given: "text DEFAULT 'a'", computed: "text GENERATED ALWAYS"}
+    added = tuple(Change(key, None, text) for key, text in made.items())
+    altered = (Change(FactKey("column", "d", "public.t"), "text", "text NOT NULL"),)
+    assert bare_columns([added, altered]) == {plain}
 
 
 def test_once_ids_have_wrapped_around_it_is_never_sharp() -> None:
