@@ -26,7 +26,7 @@ _FINDS_IT_DONE = re.compile(r"\bIF\s+NOT\s+EXISTS\b|\bOR\s+REPLACE\b", re.IGNORE
 
 
 def in_question(script: Script, effects: tuple[Effect, ...], live: Facts) -> frozenset[FactKey]:
-    """The facts of statements that may have found their work done, after a change of rows.
+    """The facts as statements make them that may have found it done, after a change of rows.
 
     Without one before them it does not matter: they may be run again.
     """
@@ -35,11 +35,11 @@ def in_question(script: Script, effects: tuple[Effect, ...], live: Facts) -> fro
         return frozenset()
     later = [s for s in script.statements if s.index >= data[0]]
     return frozenset(
-        key
+        change.key
         for s in later
         if _may_find_it_done(s, effects[s.index - 1])
-        for key in _made(effects[s.index - 1])
-        if live.get(key) is not None
+        for change in effects[s.index - 1]
+        if change.after is not None and live.get(change.key) == change.after
     )
 
 

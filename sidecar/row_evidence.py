@@ -147,12 +147,20 @@ def _is_vacuous(question: Question, statement: Statement, rows: RowEvidence) -> 
     if seen.picked == 0:
         return True
     if change.verb is Verb.INSERT:
-        # Without ON CONFLICT, rows that are older would have been refused, as the logs may say.
-        its_own = seen.fresh != 0 and not seen.older and not is_duplicate(question.error)
-        there = seen.same == seen.picked and its_own and not change.spreads
+        there = seen.same == seen.picked and not change.spreads and _gave(seen, question)
         there = there or change.key is not None
         return seen.pending == 0 and there and not change.writes
     return seen.pending == 0 and not change.volatile
+
+
+def _gave(seen: Seen, question: Question) -> bool:
+    """Whether rows that are there may be those it gave: older ones would have refused them.
+
+    So the logs may say; rows that one transaction wrote together are hardly somebody else's.
+    """
+    together = seen.matched is not None and (seen.picked or 0) > 1
+    refused = is_duplicate(question.error) and not together
+    return seen.fresh != 0 and not seen.older and not refused
 
 
 def _may_repeat(question: Question, left: tuple[int, ...], rows: RowEvidence) -> bool:

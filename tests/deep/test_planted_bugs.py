@@ -14,6 +14,7 @@ import pytest
 
 from sidecar import (
     attempt_window,
+    error_log,
     evidence,
     examine,
     harmless,
@@ -67,7 +68,7 @@ def _counts_a_step_that_was_not(patch: pytest.MonkeyPatch) -> None:
 
 def _takes_an_error_for_none(patch: pytest.MonkeyPatch) -> None:
     """Its way then: the end of the script speaks."""
-    patch.setattr(evidence, "logged_error", lambda _: None)
+    patch.setattr(error_log, "logged_error", lambda _: None)
     _says_it_ran(patch)
 
 

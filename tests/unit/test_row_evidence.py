@@ -412,6 +412,9 @@ def test_a_row_that_refused_the_insert_is_not_its_own() -> None:
     assert left(asked, seen, window=None) == (1,)
     for error in (LoggedError("23505", "duplicate"), LoggedError("", "Unique constraint failed")):
         assert left(replace(asked, error=error), seen, window=None) == (0, 1)
+    two = replace(question("INSERT INTO t (id, a) VALUES (1, 2), (2, 2)"), error=error)
+    together = Seen(2, 0, same=2, fresh=2, matched=30)
+    assert left(two, together, window=BLUNT) == (1,)
 
 
 NOT_VACUOUS: dict[str, tuple[str, Seen, Facts, Window | None]] = {
