@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import app
 from sidecar.errors import ExitCode
-from sidecar.script import parse
-from tests import incident
-from tests.command import Scene, said, unchanged
+from tests.half_way import Past, State, end_of, states_of
 from tests.incident import Migration
-from tests.integration.test_ledger_and_folder import outcome
-from tests.postgres import Database, fresh_database
-from tests.running import settings
+from tests.postgres import Database
 
 INIT = Migration("1_init", "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, old INTEGER);\n")
 OTHER = Migration("2_other", "CREATE TABLE u (id INTEGER);\n")
@@ -78,64 +73,32 @@ MADE = {
     ),
 }
 
-STATES = [
-    (name, k, logged)
-    for name, (_, script) in MADE.items()
-    for k in parse(script).boundaries
-    for logged in (False, True)
-    if not (logged and k == parse(script).boundaries[-1])
-]
+
+def past(made: str) -> Past:
+    """Somebody had made this; then another migration ran."""
+    return Past((INIT,), (ROWS, made), (OTHER,))
 
 
-def _planted(database: Database, made: str, failed: Migration, k: int, *, logged: bool) -> str:
-    """Leave the database half-way, and return what a clean run makes of it."""
-    statements = [statement.sql for statement in parse(failed.sql).statements]
-    with database.connect() as connection:
-        incident.clean_run(connection, (INIT,), "public")
-        connection.execute(ROWS)
-        connection.execute(made)
-        incident.apply(connection, OTHER, "public")
-    with fresh_database(database.server, template=database.name) as clean:
-        with clean.connect() as connection:
-            for statement in statements:
-                incident.run(connection, statement, "public")
-        wanted = clean.dump(exclude_tables=("public._prisma_migrations",))
-    with database.connect() as connection:
-        row = incident.start(connection, failed, "public")
-        for statement in statements[:k]:
-            incident.run(connection, statement, "public")
-        if logged:
-            log = incident.native_log(failed.name, "57014", incident.CANCELLED)
-            incident.log_error(connection, row, log, "public")
-    return wanted
-
-
-@pytest.mark.parametrize(("name", "k", "logged"), STATES)
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [(name, state) for name, (_, script) in MADE.items() for state in states_of(script)],
+    ids=str,
+)
 def test_it_is_no_evidence(
-    latest_database: Database, tmp_path: Path, name: str, k: int, *, logged: bool
+    latest_database: Database, tmp_path: Path, name: str, state: State
 ) -> None:
     """Exactly as a clean run leaves this database, or untouched; no change of rows is left out."""
-    made, script = MADE[name]
-    failed = Migration("3_failed", script)
-    database = latest_database
-    wanted = _planted(database, made, failed, k, logged=logged)
-    before = database.dump(exclude_tables=("public._prisma_migrations",))
-    folder = incident.write_migrations(tmp_path / "migrations", (INIT, OTHER, failed))
-    done = said(app.run, settings(database, folder, DATABASE_URL=database.url(schema="public")))
-    after = database.dump(exclude_tables=("public._prisma_migrations",))
-    if done.code == ExitCode.OK:
-        assert after == wanted, done.what
+    ended = end_of(state, past(MADE[name][0]), latest_database, tmp_path)
+    if ended.said.code == ExitCode.OK:
+        assert ended.exact, ended.said.what
     else:
-        assert (done.code, after) == (ExitCode.HALTED, before), done.what
+        assert (ended.said.code, ended.untouched) == (ExitCode.HALTED, True), ended.said.what
 
 
 def test_a_rebuild_does_not_undo_it(latest_database: Database, tmp_path: Path) -> None:
     """It is not the migration's own."""
     made, script = MADE["a column"]
-    failed = Migration("3_failed", script)
-    _planted(latest_database, made, failed, 1, logged=False)
-    folder = incident.write_migrations(tmp_path / "migrations", (INIT, OTHER, failed))
-    scene = Scene(latest_database, folder)
-    with unchanged(latest_database):
-        halted = scene.run(SIDECAR_POLICY="rebuild")
-    assert outcome(halted) == (3, "halted")
+    ended = end_of(
+        State(script, 1, logged=False), past(made), latest_database, tmp_path, policy="rebuild"
+    )
+    assert (ended.said.code, ended.untouched) == (ExitCode.HALTED, True), ended.said.what

@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import app
 from sidecar.errors import ExitCode
-from sidecar.script import parse
-from tests import incident
-from tests.command import said
+from tests.half_way import Past, State, end_of, states_of
 from tests.incident import Migration
-from tests.postgres import Database, fresh_database
-from tests.running import settings
+from tests.postgres import Database
 
 INIT = Migration(
     "1_init",
@@ -25,7 +21,6 @@ INIT = Migration(
     "CREATE TABLE cfg (name TEXT);\n",
 )
 ROWS = "INSERT INTO t VALUES (1, 1, NULL), (2, 1, 'a'), (3, 1, 'a'); INSERT INTO cfg VALUES ('y')"
-COUNT = "UPDATE t SET n = n + 1;\n"
 
 SCRIPTS = {
     "a guard of rows, done later anyway": """
@@ -75,47 +70,22 @@ ALTER TABLE t ALTER COLUMN y SET NOT NULL;
 """,
 }
 EXACT = {"what a guard of the catalog decides"}
-
-STATES = [
-    (name, k, logged)
-    for name, script in SCRIPTS.items()
-    for k in parse(script.lstrip()).boundaries
-    for logged in (False, True)
-    if not (logged and k == parse(script.lstrip()).boundaries[-1])
-]
+PAST = Past((INIT,), (ROWS,))
 
 
-@pytest.mark.parametrize(("name", "k", "logged"), STATES)
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [(name, state) for name, script in SCRIPTS.items() for state in states_of(script.lstrip())],
+    ids=str,
+)
 def test_no_statement_is_run_twice_or_left_out(
-    latest_database: Database, tmp_path: Path, name: str, k: int, *, logged: bool
+    latest_database: Database, tmp_path: Path, name: str, state: State
 ) -> None:
     """What the shadow shows of such a block is no evidence."""
-    failed = Migration("2_failed", SCRIPTS[name].lstrip())
-    database = latest_database
-    statements = [statement.sql for statement in parse(failed.sql).statements]
-    with database.connect() as connection:
-        incident.clean_run(connection, (INIT,), "public")
-        connection.execute(ROWS)
-    ledger = "public._prisma_migrations"
-    with fresh_database(database.server, template=database.name) as clean:
-        with clean.connect() as connection:
-            for statement in statements:
-                incident.run(connection, statement, "public")
-        wanted = clean.dump(exclude_tables=(ledger,))
-    with database.connect() as connection:
-        row = incident.start(connection, failed, "public")
-        for statement in statements[:k]:
-            incident.run(connection, statement, "public")
-        if logged:
-            log = incident.native_log(failed.name, "57014", incident.CANCELLED)
-            incident.log_error(connection, row, log, "public")
-    before = database.dump(exclude_tables=(ledger,))
-    folder = incident.write_migrations(tmp_path / "migrations", (INIT, failed))
-    done = said(app.run, settings(database, folder, DATABASE_URL=database.url(schema="public")))
-    after = database.dump(exclude_tables=(ledger,))
-    if done.code == ExitCode.OK:
-        assert after == wanted, done.what
+    ended = end_of(state, PAST, latest_database, tmp_path)
+    if ended.said.code == ExitCode.OK:
+        assert ended.exact, ended.said.what
     else:
-        assert done.code in {ExitCode.HALTED, ExitCode.REPAIR_FAILED}, done.what
-        assert after == before
-        assert name not in EXACT, done.what
+        assert ended.said.code in {ExitCode.HALTED, ExitCode.REPAIR_FAILED}, ended.said.what
+        assert ended.untouched
+        assert name not in EXACT, ended.said.what
