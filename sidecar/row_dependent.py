@@ -44,12 +44,15 @@ _CALLED = frozenset({"function", "procedure"})
 
 def dependent(script: Script, replay: Replay) -> tuple[Statement, ...]:
     """The statements whose effect on the catalog may be other in a database with rows."""
+    asked = [s for s in script.statements if s.kind in {"CALL", "DO", "SELECT"}]
+    if not asked:
+        return ()
     functions = {
         key: definition
         for key, definition in _definitions(replay)
         if key.kind in _CALLED and definition and _CHANGES_THE_CATALOG.search(definition)
     }
-    return tuple(s for s in script.statements if _is_dependent(s, functions.items()))
+    return tuple(s for s in asked if _is_dependent(s, functions.items()))
 
 
 def uncertain(
@@ -91,7 +94,7 @@ def _asks_first(statement: Statement) -> bool:
 def _is_dependent(statement: Statement, functions: Iterable[tuple[FactKey, str]]) -> bool:
     if statement.kind == "DO":
         return bool(_CHANGES_THE_CATALOG.search(statement.sql)) and _asks_rows(statement.sql)
-    if statement.kind not in {"CALL", "SELECT"} or statement.reach_known:
+    if statement.reach_known:
         return False
     words = {plain(word) for word in _WORD.findall(statement.sql)}
     return any(
