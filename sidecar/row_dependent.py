@@ -24,6 +24,7 @@ from sidecar.table_names import parts
 
 _CHANGES_THE_CATALOG = re.compile(r"\b(ALTER|COMMENT|CREATE|DROP|EXECUTE)\b", re.IGNORECASE)
 _PUT_TOGETHER = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
+_TAKES_AWAY = re.compile(r"\b(DROP|RENAME)\b", re.IGNORECASE)
 _GUARDED = re.compile(r"\bIF\s+(NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
 _WORD = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
 
@@ -60,20 +61,24 @@ def uncertain(
 ) -> frozenset[FactKey]:
     """The facts that such statements may have changed in ways which the shadow does not show.
 
-    Those that they name; of a text put together, and of a function, also those that another
-    statement would find made, since it asks for them first.
+    Those that a block names, and if it puts a text together also those that another statement
+    would find made, since it asks for them first; of a function, all. What a statement makes
+    without asking is its own, unless it may be gone again: it would have failed before.
     """
     touched = {change.key for effect in effects for change in effect}
+    asking = {c.key for s in script.statements if _asks_first(s) for c in effects[s.index - 1]}
+    altered = {c.key for effect in effects for c in effect if c.before is not None}
     found: set[FactKey] = set()
     for statement in statements:
+        if statement.kind != "DO":
+            return frozenset(touched)  # a function names what it changes elsewhere
         words = {
             word for name in _WORD.findall(statement.sql) for word in (plain(name), name.lower())
         }
-        found |= {key for key in touched if not words.isdisjoint(_called(key))}
-        if statement.kind != "DO" or _PUT_TOGETHER.search(statement.sql):
-            found |= {
-                c.key for s in script.statements if _asks_first(s) for c in effects[s.index - 1]
-            }
+        named = {key for key in touched if not words.isdisjoint(_called(key))}
+        if _PUT_TOGETHER.search(statement.sql):
+            named |= asking
+        found |= named if _TAKES_AWAY.search(statement.sql) else named & (asking | altered)
     return frozenset(found)
 
 

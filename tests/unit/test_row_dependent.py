@@ -103,10 +103,26 @@ COLUMN, OTHER = FactKey("column", "a", "public.t"), FactKey("column", '"B"', "pu
 
 def test_what_it_names_is_uncertain() -> None:
     """A fact, or what is on a table that it names; of other spellings too."""
-    script = script_of(BLOCKS["rows"][0], 'ALTER TABLE u ADD COLUMN "B" INTEGER')
-    effects = replay({COLUMN: "integer"}, {OTHER: "integer"}, base={table("t"): "TABLE"}).effects
+    altered = "ALTER TABLE t ALTER COLUMN a SET NOT NULL"
+    script = script_of(BLOCKS["rows"][0], altered, 'ALTER TABLE u ADD COLUMN "B" INTEGER')
+    base = {table("t"): "TABLE", COLUMN: "integer"}
+    effects = replay(None, {COLUMN: "integer NOT NULL"}, {OTHER: "integer"}, base=base).effects
     assert uncertain(script.statements[:1], script, effects) == {COLUMN}
     assert uncertain((), script, effects) == frozenset()
+    assert uncertain(script_of("SELECT fix()").statements, script, effects) == {COLUMN, OTHER}
+
+
+def test_what_would_have_failed_if_it_had_been_there_is_certain() -> None:
+    """Unless the block may have removed it, or another would have found it done."""
+    effects = replay(None, {COLUMN: "integer"}, base={table("t"): "TABLE"}).effects
+    rows = BLOCKS["rows"][0]
+    for do, add, expected in (
+        (rows, ADD, set[FactKey]()),
+        (rows, ADD.replace("COLUMN", "COLUMN IF NOT EXISTS"), {COLUMN}),
+        (rows.replace(ADD, "ALTER TABLE t DROP COLUMN a"), ADD, {COLUMN}),
+    ):
+        script = script_of(do, add)
+        assert uncertain(script.statements[:1], script, effects) == expected
 
 
 def test_a_text_put_together_may_name_what_others_ask_for_first() -> None:
