@@ -3,7 +3,7 @@
 -- which is known to have been added without a default. All names are qualified.
 -- What maintenance writes anew has no date: REINDEX CONCURRENTLY the rows of indexes and of the
 -- keys that rest on them, whatever rewrites a table (VACUUM FULL) those of columns which were
--- added with a default (`RelationClearMissing` in PostgreSQL's heap.c).
+-- added with a default (`RelationClearMissing` in PostgreSQL's heap.c), GRANT those that hold rights.
 WITH k AS (
     SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[]) k(kind, identity, "on", bare)
 )
@@ -11,7 +11,7 @@ SELECT k.kind, k.identity, k."on", pg_catalog.age(a.xmin)
   FROM k JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k."on")
                                        AND quote_ident(a.attname) = k.identity
          JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
- WHERE k.kind = 'column' AND (k.bare OR a.atthasmissing OR r.relfilenode IN (0, r.oid))
+ WHERE k.kind = 'column' AND a.attacl IS NULL AND (k.bare OR a.atthasmissing OR r.relfilenode IN (0, r.oid))
 UNION ALL
 SELECT k.kind, k.identity, k."on", pg_catalog.age(c.xmin)
   FROM k JOIN pg_catalog.pg_constraint c ON c.conrelid = to_regclass(k."on")
@@ -24,7 +24,7 @@ SELECT k.kind, k.identity, k."on", pg_catalog.age(t.xmin)
 UNION ALL
 SELECT k.kind, k.identity, k."on", pg_catalog.age(t.xmin)
   FROM k JOIN pg_catalog.pg_type t ON t.oid = to_regtype(k.identity)
- WHERE k.kind = 'type'
+ WHERE k.kind = 'type' AND t.typacl IS NULL
 UNION ALL
 SELECT k.kind, k.identity, k."on", pg_catalog.age(r.xmin)
   FROM k JOIN pg_catalog.pg_rewrite r ON r.ev_class = to_regclass(k.identity)
@@ -48,4 +48,4 @@ SELECT k.kind, k.identity, k."on", pg_catalog.age(p.xmin)
   FROM k JOIN pg_catalog.pg_proc p
            ON k.identity = p.pronamespace::regnamespace || '.' || quote_ident(p.proname)
                            || '(' || pg_get_function_identity_arguments(p.oid) || ')'
- WHERE k.kind IN ('function', 'procedure')
+ WHERE k.kind IN ('function', 'procedure') AND p.proacl IS NULL

@@ -45,7 +45,7 @@ class Case:
     rows: RowEvidence | None = None
     """What the rows show, once the catalog has left a question open."""
     before: frozenset[FactKey] = frozenset()
-    """Facts that are as the script makes them, and were so before the attempt."""
+    """Facts that the script makes, and that were there before; `replay` is as it is with them."""
 
 
 def running(row: LedgerRow, who: tuple[str, ...]) -> Finding:
@@ -121,8 +121,7 @@ def diagnose(case: Case) -> Finding:
     states = touched_states(case.replay)
     live = restrict(case.live, states[0])
     asking = row_dependent.dependent(case.script, case.replay)
-    uncertain = row_dependent.uncertain(asking, case.script, case.replay.effects)
-    told = live.keys() - uncertain - case.before
+    told = live.keys() - row_dependent.uncertain(asking, case.script, case.replay.effects)
     matches = remains.begun(case.script, states, case.replay.effects, case.live) or tuple(
         k for k in case.script.boundaries if all(states[k][key] == live[key] for key in told)
     )

@@ -25,7 +25,6 @@ from sidecar.history import checksum_matches
 from sidecar.live_tables import qualified
 from sidecar.model import (
     Effect,
-    FactKey,
     Facts,
     Finding,
     FindingName,
@@ -109,7 +108,7 @@ class Examiner:
             parsed = script.parse(file.text or "", quiet=own)
         earlier = self._may_be_of_an_earlier_attempt(row, ledger, replayed, facts)
         case = diagnose.Case(row, parsed, replayed, facts, edited, earlier)
-        case = replace(case, before=self._made_before(case, ledger))
+        case = self._without_what_was_there(case, ledger)
         finding = diagnose.diagnose(case)
         if len(finding.candidates) > 1:
             case = replace(case, script=self._qualified(parsed))
@@ -138,19 +137,21 @@ class Examiner:
         before = min(read.ledger.get(other, attempt_window.FAR) for other in others)
         return not read.facts or any(age >= before for age in read.facts.values())
 
-    def _made_before(self, case: diagnose.Case, ledger: Ledger) -> frozenset[FactKey]:
-        """What somebody had made before the attempt, where it could pass for the script's work."""
+    def _without_what_was_there(self, case: diagnose.Case, ledger: Ledger) -> diagnose.Case:
+        """The case, if what somebody had made before could pass for the script's work."""
         if case.replay.problem:
-            return frozenset()
+            return case
         script, effects = case.script, case.replay.effects
         asked = made_before.in_question(script, effects, case.live)
         if not asked:
-            return frozenset()
+            return case
         session = self.live.session
         touched = {change.key for effect in effects for change in effect}
         read = id_reader.marks(session, ledger, touched, attempt_window.bare_columns(effects))
         least = id_reader.at_least(session, read, asked)
-        return asked & made_before.made_before(case.row, read, least, script, effects)
+        found = made_before.made_before(case.row, read, least, case.replay, script, case.live)
+        replayed = made_before.as_if_there(case.replay, found, case.live)
+        return replace(case, replay=replayed, before=found)
 
     def _rows(
         self, case: diagnose.Case, ledger: Ledger, candidates: tuple[int, ...], *, until: int
@@ -159,7 +160,7 @@ class Examiner:
         first, last = candidates[0], candidates[-1]
         alike = read_alike(case.script)
         row, effects = _since_mark(case)
-        touched = {change.key for effect in effects[:last] for change in effect} - case.before
+        touched = {change.key for effect in effects[:last] for change in effect}
         session = self.live.session
         bare = attempt_window.bare_columns(case.replay.effects)
         read = id_reader.marks(session, ledger, touched, bare)

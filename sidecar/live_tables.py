@@ -18,9 +18,6 @@ _HEIRS = re.compile(r"(UNLOGGED )?(FOREIGN )?TABLE (OF \S+ )?(PARTITION OF|INHER
 _WORDS = re.compile(r"(text|character varying(\(\d+\))?)(?= |$)(?!.*\bCOLLATE\b)")
 """Types in which two texts are equal only if they are the same."""
 
-_ROUNDS = re.compile(r"(?!character varying)[a-z ]+\(\d")
-"""Types with a modifier, to which a value is fitted when it is stored."""
-
 REFERENCES = re.compile(
     r"FOREIGN KEY \((.*)\) REFERENCES ((?:\"(?:[^\"]|\"\")*\"|[^\s\"(])+)\((.*?)\)"
 )
@@ -58,8 +55,6 @@ def _understood(statement: Statement, facts: Facts) -> Statement:
         change = replace(change, settled=False, picked_by=change.picked_by | change.writes)
     if change.keyed and not _tells_apart(change, facts):
         change = replace(change, settled=False, steady=False, fleeting=True)
-    if change.guards and all(_is_sure(change.table, column, facts) for column in change.guards):
-        change = replace(change, settled=True)
     if change.verb is Verb.UPDATE and _is_referenced(change, facts):
         change = replace(change, spreads=True)
     if told := _told_in_its_own_table(change, facts):
@@ -90,15 +85,6 @@ def _compares_exactly(table: Table, column: str, facts: Facts) -> bool:
             is_enum = any(re.match(re.escape(e.identity) + "(?= |$)", definition) for e in enums)
             return is_enum or bool(_WORDS.match(definition))
     return False
-
-
-def _is_sure(table: Table, column: str, facts: Facts) -> bool:
-    """Whether a value in it equals itself: it is never NULL, and of no type that rounds."""
-    definitions = [text for key, text in _columns(table, facts) if parts(key.identity) == (column,)]
-    return bool(definitions) and all(
-        "NOT NULL" in text.partition(" DEFAULT ")[0] and not _ROUNDS.match(text)
-        for text in definitions
-    )
 
 
 def _is_enum(definition: str) -> bool:

@@ -158,8 +158,7 @@ class RowChange:
     it gives), `row` the name under which it has the table, `differs` the condition that such
     a row would get other values. `columns` are those an INSERT fills, quoted, `fixed` those of
     them with the same values each time, `key` the unique columns that ON CONFLICT looks at
-    (None without such a clause, empty where it names none). `guards` are those by which an
-    INSERT asks first whether the row that it gives is there.
+    (None without such a clause, empty where it names none).
     """
 
     verb: Verb
@@ -184,7 +183,6 @@ class RowChange:
     columns: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     key: tuple[str, ...] | None = None
-    guards: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sidecar.duplicates import told_apart_by
-from sidecar.guarded_inserts import guards
 from sidecar.idempotent import is_idempotent
 from sidecar.led_by_with import WRITERS, leader, updates_all
 from sidecar.model import CTID, RowChange, Table, Verb
@@ -237,7 +236,6 @@ def _insert(node: Any) -> RowChange:
         columns=tuple(map(quoted, columns)),
         fixed=tuple(map(quoted, fixed)),
         key=None if key is None else tuple(map(quoted, key)),
-        guards=guards(query, columns, own) if key is None else frozenset(),
     )
 
 

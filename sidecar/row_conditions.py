@@ -103,7 +103,8 @@ def _only_asks(condition: Any) -> bool:
     return (
         enum_name(condition, "sub_link_type") in {"ANY_SUBLINK", "EXISTS_SUBLINK"}
         and enum_name(query, "op") == "SETOP_NONE"
-        and not (query.group_clause or query.HasField("having_clause") or cuts_off(query))
+        and not (query.group_clause or query.HasField("having_clause"))
+        and not (query.distinct_clause or cuts_off(query))  # which choose among rows
         and not any(type_name(message) == "FuncCall" for message in values)
     )
 

@@ -36,7 +36,13 @@ _OF_THE_CATALOG = re.compile(
 )
 """Conditions that an empty table meets as a full one does."""
 
-_TELLS_OF_ROWS = re.compile(r"\bFOUND\b", re.IGNORECASE)
+_TELLS_OF_ROWS = re.compile(
+    r"\b(FOUND|reltuples|relpages|pg_stat\w*|pg_sequences|last_value)\b"
+    r"|\bcurrent_database\s*\(\s*\)\s*(=|<>|!=|~|(NOT\s+)?(I?LIKE|IN)\b)\s*\(?\s*'",
+    re.IGNORECASE,
+)
+"""What a shadow answers in another way, without a table of the project's being named."""
+
 _ASKS_OTHERWISE = frozenset(
     f"PLpgSQL_stmt_{kind}" for kind in ("getdiag", "dynfors", "call", "open", "return_query")
 )

@@ -17,7 +17,6 @@ from sidecar.error_log import is_duplicate
 from sidecar.evidence import keeps_rows, may_do_more
 from sidecar.failed_statement import by_violation
 from sidecar.harmless import private, repeatable
-from sidecar.last_statement import not_the_last
 from sidecar.live_tables import understood
 from sidecar.model import (
     Control,
@@ -55,8 +54,6 @@ def narrow(question: Question, rows: RowEvidence) -> tuple[tuple[int, ...], list
         says = "nothing has been committed on this server since what stands before them"
         return question.candidates[:1], [Evidence("transactions", says)]
     left = _bounded(question, rows, found)
-    left, said = not_the_last(question, left, rows)
-    found.extend(said)
     left = _without_vacuous(question, left, rows, found)
     if len(left) > 1 and _may_repeat(question, left, rows):
         named = _named(question.between(left[0], left[-1]))

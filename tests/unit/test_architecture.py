@@ -47,13 +47,12 @@ LAYERS = {
     "column_types": "model sql_text",
     "row_conditions": "model names_read statement_reach",
     "idempotent": "names_read statement_reach",
-    "guarded_inserts": "model names_read row_conditions statement_reach table_names",
     "own_queries": "model names_read statement_reach",
     "duplicates": "model names_read own_queries row_conditions statement_reach",
     "led_by_with": "names_read pure_functions statement_reach",
     "upserts": "names_read row_conditions row_queries statement_reach",
     "row_changes": (
-        "duplicates guarded_inserts idempotent led_by_with model names_read row_conditions"
+        "duplicates idempotent led_by_with model names_read row_conditions"
         " row_queries sql_text statement_reach upserts"
     ),
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
@@ -73,7 +72,7 @@ LAYERS = {
     "table_names": "model sql_text",
     "harmless": "model table_names",
     "attempt_window": "model",
-    "made_before": "attempt_window model",
+    "made_before": "attempt_window model table_names",
     "live_tables": "model table_names",
     "trigger_functions": (
         "anonymous_blocks model names_read own_functions pure_functions script sql_text"
@@ -87,12 +86,11 @@ LAYERS = {
     ),
     "row_proofs": "attempt_window calm_triggers error_log harmless model row_triggers table_names",
     "failed_statement": "attempt_window error_log model row_proofs sql_text table_names",
-    "last_statement": "calm_triggers model row_proofs",
     "new_columns": "harmless model row_proofs table_names",
     "passing_columns": "attempt_window model row_proofs",
     "row_evidence": (
         "attempt_window calm_triggers error_log evidence failed_statement harmless"
-        " last_statement live_tables model new_columns passing_columns row_proofs sql_text"
+        " live_tables model new_columns passing_columns row_proofs sql_text"
         " table_names"
     ),
     "touched": "model",
@@ -179,11 +177,11 @@ LAYERS = {
 PURE = (
     "errors model policy prisma_url dsn given settings settings_file inputs config pure_functions"
     " statement_reach never_run statement_kinds names_read row_conditions row_queries idempotent"
-    " guarded_inserts own_queries duplicates upserts led_by_with column_types row_changes"
+    " own_queries duplicates upserts led_by_with column_types row_changes"
     " anonymous_blocks own_functions temporary_tables script"
     " trigger_functions row_triggers calm_triggers"
     " error_log evidence table_names harmless attempt_window live_tables row_proofs new_columns"
-    " failed_statement last_statement passing_columns row_evidence touched"
+    " failed_statement passing_columns row_evidence touched"
     " row_dependent made_before"
     " diagnose sql_text quarantine undo"
     " remains mark session_state lost_tables steps obstacles refusal plan consequences"

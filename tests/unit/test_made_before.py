@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.made_before import in_question, made_before
+from sidecar.made_before import as_if_there, in_question, made_before
 from sidecar.model import FactKey, Facts, Marks
-from tests.unit.builders import Made, ledger_row, native_log, replay, script_of, table
+from tests.unit.builders import (
+    Made,
+    ledger_row,
+    native_log,
+    replay,
+    script_of,
+    state_after,
+    table,
+)
 
 BASE: Facts = {table("t"): "TABLE", FactKey("column", "n", "public.t"): "integer"}
 COLUMN, OTHER = (FactKey("column", name, "public.t") for name in "xy")
@@ -21,6 +29,10 @@ GUARDED = ("ALTER TABLE t ADD COLUMN IF NOT EXISTS y INTEGER", {OTHER: "integer"
 INDEXED = ("CREATE INDEX IF NOT EXISTS t_n ON t (n)", {INDEX: "CREATE INDEX"})
 PLAIN = ("ALTER TABLE t ADD COLUMN y INTEGER", {OTHER: "integer"})
 REQUIRED = ("ALTER TABLE t ALTER COLUMN n SET NOT NULL", {N: "integer NOT NULL"})
+
+POLICY = FactKey("policy", "p", "public.t")
+DROPPED = "DROP POLICY IF EXISTS p ON t"
+MADE_ANEW = ("CREATE POLICY p ON t", {POLICY: "FOR ALL"})
 
 Written = str | tuple[str, Made]
 
@@ -48,7 +60,17 @@ TOLD = {
     "after an error, before the last migration": Told(
         (COUNT, GUARDED), {OTHER: 600}, {OTHER}, logged=True
     ),
-    "after an error, since the last migration": Told((COUNT, GUARDED), {OTHER: 200}, logged=True),
+    "after an error, since the last migration, perhaps": Told(
+        (COUNT, GUARDED), {OTHER: 200}, {OTHER}, logged=True
+    ),
+    "after an error, and after what is surely its own": Told(
+        (ADD, COUNT, GUARDED), {COLUMN: 90, OTHER: 80}, logged=True
+    ),
+    "what has no date, beside something older": Told(
+        (COUNT, GUARDED, INDEXED), {OTHER: 200}, {OTHER, INDEX}
+    ),
+    "what has no date, alone": Told((COUNT, INDEXED), {}),
+    "what the script drops first": Told((COUNT, DROPPED, MADE_ANEW), {POLICY: 200}, {POLICY}),
     "what would have failed speaks against the ids": Told(
         (COUNT, PLAIN, INDEXED), {OTHER: 200}, at_least={INDEX: 200}
     ),
@@ -61,10 +83,11 @@ def test_what_is_older_was_made_before(case: str) -> None:
     told = TOLD[case]
     script = script_of(*(s if isinstance(s, str) else s[0] for s in told.script))
     made: list[Made] = [None if isinstance(s, str) else s[1] for s in told.script]
-    effects = replay(*made, base=BASE).effects
+    replayed = replay(*made, base=BASE)
     row = ledger_row(id="mine", logs=native_log("57014") if told.logged else None)
     marks = Marks("9", {"mine": 100, "before": 500}, 1000, told.ages, 9)
-    assert made_before(row, marks, told.at_least, script, effects) == told.found
+    live = state_after(replayed, len(told.script))
+    assert made_before(row, marks, told.at_least, replayed, script, live) == told.found
 
 
 QUESTIONS: dict[str, tuple[tuple[Written, ...], Facts, set[FactKey]]] = {
@@ -72,6 +95,7 @@ QUESTIONS: dict[str, tuple[tuple[Written, ...], Facts, set[FactKey]]] = {
     "before it, it may be run again": ((GUARDED, COUNT), {OTHER: "integer"}, set()),
     "it is not there": ((COUNT, GUARDED), {}, set()),
     "it is other": ((COUNT, REQUIRED), {N: "integer"}, set()),
+    "it is gone": ((COUNT, ("DROP INDEX IF EXISTS t_n", {INDEX: None})), {}, {INDEX}),
     "it would have failed": ((COUNT, PLAIN), {OTHER: "integer"}, set()),
     "no change of rows": ((GUARDED, INDEXED), {OTHER: "integer"}, set()),
 }
@@ -83,4 +107,17 @@ def test_where_it_matters(case: str) -> None:
     written, live, expected = QUESTIONS[case]
     script = script_of(*(s if isinstance(s, str) else s[0] for s in written))
     made: list[Made] = [None if isinstance(s, str) else s[1] for s in written]
-    assert in_question(script, replay(*made, base=BASE).effects, live) == expected
+    base = {**BASE, INDEX: "CREATE INDEX"} if case == "it is gone" else BASE
+    assert in_question(script, replay(*made, base=base).effects, live) == expected
+
+
+def test_the_replay_in_a_database_where_it_was_there() -> None:
+    """The statement has no effect then; one that changes the same fact later has."""
+    required = ("ALTER TABLE t ALTER COLUMN y SET NOT NULL", {OTHER: "integer NOT NULL"})
+    replayed = replay(ADD[1], GUARDED[1], required[1], base=BASE)
+    live = {**BASE, OTHER: "integer"}
+    seen = as_if_there(replayed, {OTHER}, live)
+    assert seen.base == live
+    assert [len(effect) for effect in seen.effects] == [1, 0, 1]
+    assert state_after(seen, 3) == state_after(replayed, 3)
+    assert as_if_there(replayed, (), live) is replayed

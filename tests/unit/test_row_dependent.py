@@ -44,6 +44,21 @@ BLOCKS = {
         block("EXECUTE 'SELECT count(*) FROM t' INTO n;", f"IF n > 0 THEN {ADD}; END IF;"),
         True,
     ),
+    "how many the catalog believes": (
+        block("IF (SELECT reltuples FROM pg_class LIMIT 1) > 0", f"THEN {ADD}; END IF;"),
+        True,
+    ),
+    "which database it is": (
+        block(f"IF current_database() LIKE 'prod%' THEN {ADD}; END IF;"),
+        True,
+    ),
+    "of this database, whichever it is": (
+        block(
+            "IF EXISTS (SELECT FROM information_schema.tables "
+            f"WHERE table_catalog = current_database()) THEN {ADD}; END IF;"
+        ),
+        False,
+    ),
     "a function's answer": (block(f"IF f() THEN {ADD}; END IF;"), True),
     "rows may refuse": (caught("unique_violation"), True),
     "rows may refuse, whatever it is": (caught("OTHERS"), True),
