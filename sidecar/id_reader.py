@@ -55,14 +55,32 @@ SELECT k."on", pg_catalog.age(t.xmin), pg_catalog.age(a.xmin)
 _AT_LEAST = """
 WITH k AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) k(kind, identity, "on"))
 SELECT k.*, pg_catalog.age(r.xmin)
-  FROM k JOIN pg_catalog.pg_class r ON r.oid = to_regclass(k.identity) WHERE k.kind = 'index'
+  FROM k JOIN pg_catalog.pg_class r ON r.oid = to_regclass(k.identity)
+ WHERE k.kind IN ('index', 'table')
+UNION ALL
+SELECT k.*, pg_catalog.age(a.xmin)
+  FROM k JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k."on")
+                                       AND quote_ident(a.attname) = k.identity
+ WHERE k.kind = 'column'
+UNION ALL
+SELECT k.*, (SELECT min(pg_catalog.age(e.xmin)) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)
+  FROM k JOIN pg_catalog.pg_type t ON t.oid = to_regtype(k.identity)
+ WHERE k.kind = 'type' AND t.typtype = 'e'
+UNION ALL
+SELECT k.*, pg_catalog.age(n.xmin)
+  FROM k JOIN pg_catalog.pg_namespace n ON quote_ident(n.nspname) = k.identity
+ WHERE k.kind = 'schema'
+UNION ALL
+SELECT k.*, pg_catalog.age(e.xmin)
+  FROM k JOIN pg_catalog.pg_extension e ON quote_ident(e.extname) = k.identity
+ WHERE k.kind = 'extension'
 UNION ALL
 SELECT k.*, pg_catalog.age(c.xmin)
   FROM k JOIN pg_catalog.pg_constraint c ON c.conrelid = to_regclass(k."on")
                                         AND quote_ident(c.conname) = k.identity
  WHERE k.kind = 'constraint'
 """
-"""REINDEX writes these rows anew, so that they may look younger than they are, never older."""
+"""Other changes, GRANT and REINDEX write these rows too: what they tell of may be older still."""
 
 
 def marks(
@@ -104,12 +122,12 @@ def _dropped(session: Session, tables: Collection[str], base: int) -> dict[str, 
 
 
 def at_least(session: Session, read: Marks, keys: Collection[FactKey]) -> dict[FactKey, int]:
-    """The ages of indexes and constraints, as in `read`, which maintenance may make too small."""
-    wanted = [key for key in keys if key.kind in {"index", "constraint"}]
-    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
+    """How old these facts are at least, as in `read`, of which others may write the rows too."""
+    columns = [list(part) for part in zip(*keys, strict=True)] or [[], [], []]
     with session.undone():
         base = session.query(_AGE, (read.now,))[0][0]
-        return {FactKey(*key): age - base for *key, age in session.query(_AT_LEAST, columns)}
+        rows = session.query(_AT_LEAST, columns)
+        return {FactKey(*key): age - base for *key, age in rows if age is not None}
 
 
 def youngest(session: Session, read: Marks, keys: Collection[FactKey]) -> int | None:

@@ -52,7 +52,7 @@ def made_before(
 
     Older than its row in the ledger; or than what it made before them, for sure. After an
     error it is not known when it began, and where nothing before them is surely its own they
-    may be older. What has no date is believed as long as none is older. `at_least` are ages
+    may be older; so may what has no date, as nothing has that is gone. `at_least` are ages
     of facts that may be older still. Nothing where ids contradict each other: what only this
     attempt can have made is older than it.
     """
@@ -61,22 +61,22 @@ def made_before(
         return frozenset()
     before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
     began = min(before, default=FAR) if row.logs else mine
-    ages, since, sure = {**at_least, **marks.facts}, began, not row.logs
-    older: set[FactKey] = set()
-    undated: set[FactKey] = set()
+    since, sure = began, not row.logs
+    found: set[FactKey] = set()
     for statement, effect in zip(script.statements, replay.effects, strict=True):
         done = {change.key for change in _done(effect, live)}
-        known = [ages[key] for key in written_by(effect) | brought(effect) if key in ages]
+        known = [
+            marks.facts[key] for key in written_by(effect) | brought(effect) if key in marks.facts
+        ]
         if _may_find_it_done(statement, script, replay.effects):
-            if not sure or any(age > since for age in known):
-                older |= done
-            elif not known:
-                undated |= done
+            known += [at_least[key] for key in done if key in at_least]
+            if not (sure and known) or any(age > since for age in known):
+                found |= done
         elif known:
             if max(known) > began:
                 return frozenset()
             since, sure = min(since, max(known)), True
-    return in_question(script, replay.effects, live) & (older | undated if older else older)
+    return in_question(script, replay.effects, live) & found
 
 
 def as_if_there(replay: Replay, before: Collection[FactKey], live: Facts) -> Replay:
@@ -119,8 +119,8 @@ def _may_find_it_done(statement: Statement, script: Script, effects: tuple[Effec
     if statement.kind == "DO" or _FINDS_IT_DONE.search(statement.sql):
         return True
     made = brought(effect)
-    if not made:
-        return bool(effect)
+    if not made:  # what is altered in place can be so already; what is gone could not go again
+        return bool(effect) and all(None not in {c.before, c.after} for c in effect)
     dropped = [
         s.sql for s in script.statements[: statement.index - 1] if _DROPS_IF_THERE.search(s.sql)
     ]
