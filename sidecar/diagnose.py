@@ -227,7 +227,7 @@ def _seen_first(case: Case, matches: tuple[int, ...]) -> list[Evidence]:
         found.append(Evidence("folder", says))
     if case.before:
         named = ", ".join(map(str, sorted(case.before)[:5]))
-        says = f"there before the attempt, and so no evidence that it ran: {named}"
+        says = f"perhaps there before the attempt, and so no evidence that it ran: {named}"
         found.append(Evidence("transactions", says))
     return found
 
