@@ -3,15 +3,18 @@
 -- which is known to have been added without a default. All names are qualified.
 -- What maintenance writes anew has no date: REINDEX CONCURRENTLY the rows of indexes and of the
 -- keys that rest on them, whatever rewrites a table (VACUUM FULL) those of columns which were
--- added with a default (`RelationClearMissing` in PostgreSQL's heap.c), GRANT those that hold rights.
+-- added with a default (`RelationClearMissing` in PostgreSQL's heap.c), GRANT those
+-- that hold rights.
 WITH k AS (
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[]) k(kind, identity, "on", bare)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[])
+                  k(kind, identity, "on", bare)
 )
 SELECT k.kind, k.identity, k."on", pg_catalog.age(a.xmin)
   FROM k JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k."on")
                                        AND quote_ident(a.attname) = k.identity
          JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
- WHERE k.kind = 'column' AND a.attacl IS NULL AND (k.bare OR a.atthasmissing OR r.relfilenode IN (0, r.oid))
+ WHERE k.kind = 'column' AND a.attacl IS NULL
+   AND (k.bare OR a.atthasmissing OR r.relfilenode IN (0, r.oid))
 UNION ALL
 SELECT k.kind, k.identity, k."on", pg_catalog.age(c.xmin)
   FROM k JOIN pg_catalog.pg_constraint c ON c.conrelid = to_regclass(k."on")

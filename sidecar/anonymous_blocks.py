@@ -154,10 +154,15 @@ def _parts(name: str, value: Any, parse: Parse) -> Iterator[Any]:
         # What is put together stands for any such change.
         yield parse(text if whole else "COMMENT ON SCHEMA pg_catalog IS NULL")
     elif name == "PLpgSQL_expr":
-        mode, query = value.get("parseMode", _STATEMENT), value["query"]
-        if mode == _ASSIGNMENT:
-            query = query.partition(":=")[2] or query.partition("=")[2]
-        yield parse(query if mode == _STATEMENT else f"SELECT {query}")
+        yield parse(as_statement(value))
+
+
+def as_statement(expression: Any) -> str:
+    """What a `PLpgSQL_expr` runs or computes, as one statement."""
+    mode, query = expression.get("parseMode", _STATEMENT), expression["query"]
+    if mode == _ASSIGNMENT:
+        query = query.partition(":=")[2] or query.partition("=")[2]
+    return str(query if mode == _STATEMENT else f"SELECT {query}")
 
 
 def _leading_text(tree: Any) -> str:

@@ -51,8 +51,7 @@ def window(
     dated = [ages_in(effect, known) for effect in past if effect]
     if problem := _contradiction(row, rows, marks, {age for some in dated for age in some}):
         return problem
-    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
-    limit = min(before, default=FAR) if row.logs else FAR  # older is what an earlier attempt made
+    limit = began(row, marks) if row.logs else FAR  # older is what an earlier attempt made
     ages = [[age for age in some if age < limit] for some in dated]
     opening = next((max(some) for some in reversed(ages) if some), None)
     sharp = not marks.wrapped and (not ages or bool(ages[-1]))
@@ -62,6 +61,16 @@ def window(
         alone = not _FOUGHT_OVER.search(row.logs)
         return Window(marks.now, opening, mine, sharp=sharp, bounded=alone)
     return Window(marks.now, limit, mine, sharp=False)
+
+
+def began(row: LedgerRow, marks: Marks) -> int:
+    """An age that the attempt's beginning has, or is younger than.
+
+    After a kill that of its row; an error is written into that, so then the row before it.
+    """
+    mine = marks.ledger.get(row.id, -FAR)
+    before = (age for other, age in marks.ledger.items() if other != row.id and age > mine)
+    return min(before, default=FAR) if row.logs else mine
 
 
 def ages_in(effect: Effect, ages: Mapping[FactKey, int]) -> list[int]:
@@ -90,11 +99,9 @@ def drops_within(row: LedgerRow, marks: Marks) -> dict[str, frozenset[int]]:
 
     Only of tables that are older than it: one made since may be a copy, which has no past.
     """
-    mine = marks.ledger.get(row.id, -FAR)
-    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
-    began = min(before, default=FAR) if row.logs else mine
+    mine, since = marks.ledger.get(row.id, -FAR), began(row, marks)
     return {
-        table: frozenset(age for age in drops.ages if age < began)
+        table: frozenset(age for age in drops.ages if age < since)
         for table, drops in marks.dropped.items()
         if drops.table > mine
     }

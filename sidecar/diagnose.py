@@ -214,8 +214,9 @@ def _choose(
     drifted = _has_drifted(case)
     left = evidence.by_equivalence(left, case.script, case.replay.effects, drifted=drifted)
     if len(left) > 1 and asking:
-        named = f"statement {asking[0].index} (line {asking[0].line}, {asking[0].kind})"
-        missing = f"{named} changes the schema as rows tell it to, and a shadow has none"
+        missing = (
+            f"statement {asking[0]} changes the schema as rows tell it to, and a shadow has none"
+        )
         return undetermined(case.row, missing, tuple(found), left)
     return _among(case, left, found, drifted=drifted)
 
@@ -289,6 +290,6 @@ def _has_data(statements: tuple[Statement, ...]) -> bool:
 
 def _open_question(case: Case, left: tuple[int, ...]) -> str:
     between = case.script.statements[left[0] : left[-1]]
-    named = ", ".join(f"{s.index} (line {s.line}, {s.kind})" for s in between[:5])
+    named = ", ".join(map(str, between[:5]))
     no_ids = f" ({case.rows.why_not})" if case.rows and case.rows.why_not else ""
     return f"neither the catalog nor the rows show whether these statements ran: {named}{no_ids}"

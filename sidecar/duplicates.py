@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.model import CTID
-from sidecar.names_read import is_volatile
+from sidecar.names_read import ALL, is_volatile
 from sidecar.own_queries import (
-    STAR,
     Own,
     alias_of,
     asks_the_row,
@@ -191,7 +190,7 @@ def _ranked(own: Own, query: Any) -> _Ranked | None:
     whole = False
     for target in (item.res_target for item in query.target_list):
         names = names_of(inner(target.val))
-        if names[-1:] == (STAR,):
+        if names[-1:] == (ALL,):
             columns, whole = {**found.columns, **columns}, found.whole
         else:
             columns[output_of(target)] = found.column(
@@ -206,7 +205,7 @@ def _ranked_rows(query: Any, alias: str) -> _Ranked | None:
     whole = False
     for target in (item.res_target for item in query.target_list):
         value = inner(target.val)
-        if names_of(value)[-1:] == (STAR,):
+        if names_of(value)[-1:] == (ALL,):
             whole = True
         elif _is_rank(value, alias):
             columns[output_of(target)] = _RANK

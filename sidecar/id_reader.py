@@ -123,10 +123,9 @@ def _dropped(session: Session, tables: Collection[str], base: int) -> dict[str, 
 
 def at_least(session: Session, read: Marks, keys: Collection[FactKey]) -> dict[FactKey, int]:
     """How old these facts are at least, as in `read`, of which others may write the rows too."""
-    columns = [list(part) for part in zip(*keys, strict=True)] or [[], [], []]
     with session.undone():
         base = session.query(_AGE, (read.now,))[0][0]
-        rows = session.query(_AT_LEAST, columns)
+        rows = session.query(_AT_LEAST, _columns(keys))
         return {FactKey(*key): age - base for *key, age in rows if age is not None}
 
 
@@ -173,6 +172,10 @@ def _ages(
     """Of the catalog rows behind `keys`, where they can be found; `base` is the age of `now`."""
     query = Path(__file__).with_name("ages.sql").read_text(encoding="utf-8")
     wanted = [key for key in keys if key.kind in _DATED]
-    columns = [list(part) for part in zip(*wanted, strict=True)] or [[], [], []]
-    columns.append([key in bare for key in wanted])
+    columns = (*_columns(wanted), [key in bare for key in wanted])
     return {FactKey(*key): age - base for *key, age in session.query(query, columns)}
+
+
+def _columns(keys: Collection[FactKey]) -> list[list[str]]:
+    """The kinds, identities and "on" of facts."""
+    return [list(part) for part in zip(*keys, strict=True)] or [[], [], []]

@@ -140,7 +140,7 @@ def _unrepeatable(makers: Sequence[Statement], needed: Collection[str], held: He
         return "what they were made from is gone as well"
     for statement in makers:
         if statement.temporary is None or not statement.temporary.again:
-            return f"{_named(statement)} may not do the same once more"
+            return f"statement {statement} may not do the same once more"
     return ""
 
 
@@ -163,7 +163,7 @@ def _used_or_changed(
         effect = effects[statement.index - 1]
         if statement.index in own or _leaves(statement, effect, sources, columns, made):
             continue
-        return f"{_named(statement)} ran since, and may have used them or changed their sources"
+        return f"statement {statement} ran since, and may have used them or changed their sources"
     return ""
 
 
@@ -220,7 +220,3 @@ def _spares(change: Change, sources: Collection[Table], columns: Collection[str]
             return change.before is None
         case kind:
             return kind in _BESIDE_ROWS or (kind in _RELATIONS and not on_source)
-
-
-def _named(statement: Statement) -> str:
-    return f"statement {statement.index} (line {statement.line}, {statement.kind})"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from sidecar.attempt_window import FAR, brought, written_by
+from sidecar.attempt_window import began, brought, written_by
 from sidecar.model import (
     Change,
     Effect,
@@ -26,8 +26,13 @@ from sidecar.model import (
 )
 from sidecar.table_names import parts
 
-_FINDS_IT_DONE = re.compile(r"\bIF\s+(NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
+_ASKS_FIRST = re.compile(r"\bIF\s+(NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
 _DROPS_IF_THERE = re.compile(r"\bDROP\b.*\bIF\s+EXISTS\b", re.IGNORECASE | re.DOTALL)
+
+
+def asks_first(statement: Statement) -> bool:
+    """Whether it does nothing where its work is done; of a block it is taken for granted."""
+    return statement.kind == "DO" or bool(_ASKS_FIRST.search(statement.sql))
 
 
 def in_question(script: Script, effects: tuple[Effect, ...], live: Facts) -> frozenset[FactKey]:
@@ -56,12 +61,10 @@ def made_before(
     of facts that may be older still. Nothing where ids contradict each other: what only this
     attempt can have made is older than it.
     """
-    mine = marks.ledger.get(row.id)
-    if mine is None:
+    if row.id not in marks.ledger:
         return frozenset()
-    before = [age for other, age in marks.ledger.items() if other != row.id and age > mine]
-    began = min(before, default=FAR) if row.logs else mine
-    since, sure = began, not row.logs
+    since = opened = began(row, marks)
+    sure = not row.logs
     found: set[FactKey] = set()
     for statement, effect in zip(script.statements, replay.effects, strict=True):
         done = {change.key for change in _done(effect, live)}
@@ -73,7 +76,7 @@ def made_before(
             if not (sure and known) or any(age > since for age in known):
                 found |= done
         elif known:
-            if max(known) > began:
+            if max(known) > opened:
                 return frozenset()
             since, sure = min(since, max(known)), True
     return in_question(script, replay.effects, live) & found
@@ -116,7 +119,7 @@ def _may_find_it_done(statement: Statement, script: Script, effects: tuple[Effec
     So it is also for what the script itself drops first, if it is there.
     """
     effect = effects[statement.index - 1]
-    if statement.kind == "DO" or _FINDS_IT_DONE.search(statement.sql):
+    if asks_first(statement):
         return True
     made = brought(effect)
     if not made:  # what is altered in place can be so already; what is gone could not go again

@@ -237,6 +237,11 @@ class Statement:
     change: RowChange | None = None
     """What it does to rows, where that is all it does and the parse tree shows it."""
     temporary: Temporary | None = None
+    """What it does to temporary tables of the script, where that is all it does."""
+
+    def __str__(self) -> str:
+        """As reports name it: '3 (line 7, UPDATE)'."""
+        return f"{self.index} (line {self.line}, {self.kind})"
 
 
 @dataclass(frozen=True, slots=True)

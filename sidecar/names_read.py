@@ -25,6 +25,9 @@ _STEADY = PURE | PURE_ANYWHERE | SESSIONS
 CLOCK_WORDS = frozenset({"now", "today", "tomorrow", "yesterday"})
 """As text cast to a date they are the clock (PostgreSQL, "Special Values" of dates)."""
 
+CLOCK_VALUES = ("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_LOCALTIME")
+"""Beginnings of the operations of `SQLValueFunction` that are the clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -81,7 +84,7 @@ def _columns(message: Any) -> Iterator[tuple[str, ...]]:
     """The columns that a message names itself, each with its qualifiers."""
     match type_name(message):
         case "ColumnRef":
-            yield _fields(message)
+            yield fields_of(message)
         case "JoinExpr":
             yield from ((item.string.sval,) for item in message.using_clause)
             yield from [(ALL,)] * message.is_natural
@@ -170,7 +173,7 @@ def _gives_another_value(message: Any) -> bool:
         case "SetToDefault":
             return True  # what the default is stands elsewhere
         case "ColumnRef":
-            return _fields(message)[-1] in _PHYSICAL
+            return fields_of(message)[-1] in _PHYSICAL
         case "SelectStmt":
             return cuts_off(message) and not message.sort_clause
         case _:
@@ -182,6 +185,6 @@ def cuts_off(query: Any) -> bool:
     return bool(query.HasField("limit_count") or query.HasField("limit_offset"))
 
 
-def _fields(column: Any) -> tuple[str, ...]:
+def fields_of(column: Any) -> tuple[str, ...]:
     """A ColumnRef's parts, with '*' for all columns."""
     return tuple(part.string.sval if part.HasField("string") else ALL for part in column.fields)

@@ -23,18 +23,18 @@ def obstacle(script: Script, replay: Replay, live: Facts, *, start: int, applied
     """
     for statement in script.statements[start:]:
         if problem := _own_obstacle(statement, script, start):
-            return f"{_named(statement)} {problem}"
+            return f"statement {statement} {problem}"
     if begun := _perhaps_begun(script, replay, applied):
-        return f"{_named(begun)} commits as it goes, and no fact shows whether it began"
+        return f"statement {begun} commits as it goes, and no fact shows whether it began"
     if holds_more(script.statements[:start]):
         return "the statements that ran made temporary objects, gone with their session"
     if problem := lost(script, replay.effects, live, start=start).problem:
         return problem
     for statement in script.statements[:start]:
         if changes_defaults(statement):
-            return f"{_named(statement)} changed the settings that sessions since then begin with"
+            return f"statement {statement} changed the settings that sessions since then begin with"
         if problem := not_again(statement, script):
-            return f"{_named(statement)} {problem}"
+            return f"statement {statement} {problem}"
     return ""
 
 
@@ -49,12 +49,8 @@ def changed_for_good(script: Script, replay: Replay, live: Facts, *, applied: in
     for statement in script.statements[:applied]:
         known = statement.reach_known and statement.writes
         if statement.nature is Nature.DATA and (not known or meet(statement.writes, others)):
-            return f"{_named(statement)} changed what stays, and would change it once more"
+            return f"statement {statement} changed what stays, and would change it once more"
     return ""
-
-
-def _named(statement: Statement) -> str:
-    return f"statement {statement.index} (line {statement.line}, {statement.kind})"
 
 
 def _own_obstacle(statement: Statement, script: Script, start: int) -> str:

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.model import Table
-from sidecar.names_read import is_volatile, queries_named, table, walk
+from sidecar.names_read import ALL, fields_of, is_volatile, queries_named, table, walk
 from sidecar.statement_reach import enum_name, inner, type_name
-
-STAR = "*"
 
 
 class Own(NamedTuple):
@@ -79,14 +77,12 @@ def clauses(message: Any) -> set[str]:
 def column_of(value: Any, alias: str) -> str:
     """The column that is named, of the row of that name; '' for all else."""
     names = names_of(value)
-    return names[-1] if names and names[:-1] in {(), (alias,)} and STAR not in names else ""
+    return names[-1] if names and names[:-1] in {(), (alias,)} and ALL not in names else ""
 
 
 def names_of(value: Any) -> tuple[str, ...]:
     """The parts of a column's name, with '*' for all; none of another expression."""
-    if type_name(value) != "ColumnRef":
-        return ()
-    return tuple(p.string.sval if p.HasField("string") else STAR for p in value.fields)
+    return fields_of(value) if type_name(value) == "ColumnRef" else ()
 
 
 def output_of(target: Any) -> str:

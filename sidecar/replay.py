@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sidecar import script as scripts
+from sidecar.calm_triggers import HIDES
 from sidecar.db import Session, identifier, literal
 from sidecar.errors import DatabaseError
 from sidecar.model import (
@@ -92,12 +93,12 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
             coded = coded or _runs_code(change.key for change in effects[-1])
         except _ServerChangedError:
             problem = (
-                f"{_named(statement)} would change roles or settings of the whole server; where "
+                f"statement {statement} would change roles or settings of the whole server; where "
                 "a guard of its own asks for them, make them by hand and start again"
             )
             break
         except DatabaseError as exc:
-            problem = f"{_named(statement)} fails on the shadow: {exc.what} ({exc.sqlstate})"
+            problem = f"statement {statement} fails on the shadow: {exc.what} ({exc.sqlstate})"
             problem += _left_out(script.statements[: statement.index - 1])
             break
     if not problem and (missed := tracker.after_statement(full=True)):
@@ -105,12 +106,8 @@ def replay(shadow: Shadow, live: Live, past: Past, script: Script) -> Replay:
     return Replay(base, _net(script, effects), comparable=shadow.comparable, problem=problem)
 
 
-def _named(statement: Statement) -> str:
-    return f"statement {statement.index} (line {statement.line}, {statement.kind})"
-
-
 def _left_out(statements: tuple[Statement, ...]) -> str:
-    named = ", ".join(_named(statement) for statement in statements if statement.elsewhere)
+    named = ", ".join(f"statement {s}" for s in statements if s.elsewhere)
     return f"; {named} was not run there: it changes the whole server" if named else ""
 
 
@@ -130,7 +127,7 @@ def _changes_rows(statement: Statement) -> bool:
 
 def _runs_code(keys: Iterable[FactKey]) -> bool:
     """Whether there is a trigger or a rule, so that a change of rows may do anything besides."""
-    return any(key.kind in {"trigger", "rule"} for key in keys)
+    return any(key.kind in HIDES for key in keys)
 
 
 def _effect(session: Session, tracker: Tracker, statement: Statement, *, rows_only: bool) -> Effect:

@@ -15,6 +15,7 @@ from sidecar.idempotent import is_idempotent
 from sidecar.led_by_with import WRITERS, leader, updates_all
 from sidecar.model import CTID, RowChange, Table, Verb
 from sidecar.names_read import ALL, Names, aliases_of, is_volatile, names, table, walk
+from sidecar.own_queries import alias_of
 from sidecar.row_conditions import (
     asks_for,
     conditions,
@@ -90,7 +91,7 @@ def _sets_all(node: Any, mixed: RowChange) -> RowChange:
         writes=frozenset(item.res_target.name for item in node.target_list),
         spreads=True,
         rows=rows_picked(node.relation, ()),
-        row=quoted(_alias(node.relation)),
+        row=quoted(alias_of(node.relation)),
     )
 
 
@@ -116,7 +117,7 @@ class _Picked(NamedTuple):
 
 
 def _picked(node: Any, sources: Iterable[Any]) -> _Picked:
-    own, alias = table(node.relation), _alias(node.relation)
+    own, alias = table(node.relation), alias_of(node.relation)
     aliases = aliases_of(node)
     picks: dict[str, frozenset[str | None]] = {}
     rest = []
@@ -135,7 +136,7 @@ def _picked(node: Any, sources: Iterable[Any]) -> _Picked:
 
 
 def _update(node: Any) -> RowChange:
-    own, alias = table(node.relation), _alias(node.relation)
+    own, alias = table(node.relation), alias_of(node.relation)
     picked = _picked(node, node.from_clause)
     targets = [item.res_target for item in node.target_list]
     given = [target.val for target in targets]
@@ -190,13 +191,13 @@ def _delete(node: Any) -> RowChange:
         keyed=keyed,
         picks=picked.picks,
         rows=rows_picked(node, node.using_clause),
-        row=quoted(_alias(node.relation)),
+        row=quoted(alias_of(node.relation)),
     )
 
 
 def _reads_anew(target: Any, own: Table, node: Any) -> frozenset[str]:
     """The own columns whose change would give the target another value the next time."""
-    alias = _alias(node.relation)
+    alias = alias_of(node.relation)
     read = names([target.val], own=own, alias=alias, aliases=aliases_of(node)).own
     return read - {target.name} if is_idempotent(target.val, target.name, alias) else read
 
@@ -246,7 +247,7 @@ def _truncate(node: Any) -> RowChange:
     relation = inner(node.relations[0])
     rows = rows_picked(relation, ())
     return RowChange(
-        Verb.TRUNCATE, table(relation), settled=True, rows=rows, row=quoted(_alias(relation))
+        Verb.TRUNCATE, table(relation), settled=True, rows=rows, row=quoted(alias_of(relation))
     )
 
 
@@ -264,7 +265,3 @@ def _set_sequence(node: Any) -> RowChange:
         and read.own.isdisjoint({ALL, "is_called", "last_value"})  # of a sequence itself
         and not any(is_volatile(call.args) for call in sets),
     )
-
-
-def _alias(relation: Any) -> str:
-    return str(relation.alias.aliasname or relation.relname)

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from sidecar.anonymous_blocks import reads_rows, steps
+from sidecar.anonymous_blocks import as_statement, reads_rows, steps
+from sidecar.led_by_with import WRITERS
+from sidecar.made_before import asks_first
 from sidecar.model import Effect, FactKey, Replay, Script, Statement
 from sidecar.names_read import walk
 from sidecar.script import one_statement, plpgsql
@@ -25,7 +27,6 @@ from sidecar.table_names import parts
 _CHANGES_THE_CATALOG = re.compile(r"\b(ALTER|COMMENT|CREATE|DROP|EXECUTE)\b", re.IGNORECASE)
 _PUT_TOGETHER = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
 _TAKES_AWAY = re.compile(r"\b(DROP|RENAME)\b", re.IGNORECASE)
-_GUARDED = re.compile(r"\bIF\s+(NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
 _WORD = re.compile(r'"(?:[^"]|"")*"|[\w$]+')
 
 _ROWS_MAY_REFUSE = re.compile(
@@ -72,7 +73,7 @@ def uncertain(
     without asking is its own, unless it may be gone again: it would have failed before.
     """
     touched = {change.key for effect in effects for change in effect}
-    asking = {c.key for s in script.statements if _asks_first(s) for c in effects[s.index - 1]}
+    asking = {c.key for s in script.statements if asks_first(s) for c in effects[s.index - 1]}
     altered = {c.key for effect in effects for c in effect if c.before is not None}
     found: set[FactKey] = set()
     for statement in statements:
@@ -96,10 +97,6 @@ def _definitions(replay: Replay) -> Iterator[tuple[FactKey, str]]:
 def _called(key: FactKey) -> Iterator[str]:
     for name in (key.identity.partition("(")[0], key.on):
         yield from parts(name)[-1:]
-
-
-def _asks_first(statement: Statement) -> bool:
-    return statement.kind == "DO" or bool(_GUARDED.search(statement.sql))
 
 
 def _is_dependent(statement: Statement, functions: Iterable[tuple[FactKey, str]]) -> bool:
@@ -139,19 +136,9 @@ def _queries(nodes: Iterable[tuple[str, Any]]) -> Iterator[str]:
         if name == "PLpgSQL_stmt_dynexecute" and value.get("into"):
             raise ValueError(name)
         if name == "PLpgSQL_expr":
-            query = value["query"]
-            if value.get("parseMode", 0) == _ASSIGNMENT:
-                query = query.partition(":=")[2] or query.partition("=")[2]
-            yield query if value.get("parseMode", 0) == _STATEMENT else f"SELECT {query}"
-
-
-_STATEMENT, _ASSIGNMENT = 0, 3
-"""PL/pgSQL's ways to parse a query text (`RawParseMode` in PostgreSQL's parser/parser.h)."""
+            yield as_statement(value)
 
 
 def _gives_back(query: Any) -> bool:
     """Whether it tells of the rows that it writes."""
-    return any(m.HasField("returning_clause") for m in walk(query) if type_name(m) in _WRITERS)
-
-
-_WRITERS = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
+    return any(m.HasField("returning_clause") for m in walk(query) if type_name(m) in WRITERS)

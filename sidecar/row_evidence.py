@@ -286,4 +286,4 @@ def _tables(statement: Statement, change: RowChange) -> list[Table]:
 
 
 def _named(statements: Collection[Statement]) -> str:
-    return ", ".join(f"{s.index} (line {s.line}, {s.kind})" for s in list(statements)[:5])
+    return ", ".join(map(str, list(statements)[:5]))

@@ -15,7 +15,7 @@ from typing import Any
 
 from sidecar.anonymous_blocks import steps
 from sidecar.model import Table
-from sidecar.names_read import ALL, CLOCK_WORDS, table, walk
+from sidecar.names_read import ALL, CLOCK_VALUES, CLOCK_WORDS, table, walk
 from sidecar.own_functions import options_of
 from sidecar.pure_functions import CHANGING
 from sidecar.script import one_statement, plpgsql, words
@@ -197,7 +197,6 @@ def _values(name: str, value: Any, columns: list[str], rows: frozenset[str]) -> 
 _CLOCK = frozenset(
     "clock_timestamp now statement_timestamp timeofday transaction_timestamp".split()
 )
-_TIMES = ("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_LOCALTIME")
 _OF_THE_SESSION = ("current_", "has_", "inet_", "pg_", "session_user", "to_reg", "version")
 
 
@@ -215,7 +214,7 @@ def looks(query: Any, rows: frozenset[str] = frozenset({"new"})) -> tuple[Fillin
     calls = {m.funcname[-1].string.sval for m in messages if type_name(m) == "FuncCall"}
     values = {enum_name(m, "op") for m in messages if type_name(m) == "SQLValueFunction"}
     constants = {m.sval.sval.strip().lower() for m in messages if type_name(m) == "A_Const"}
-    timely = {op for op in values if op.startswith(_TIMES)}
+    timely = {op for op in values if op.startswith(CLOCK_VALUES)}
     by_clock = bool(timely or calls & _CLOCK or constants & CLOCK_WORDS)
     found = Filling(
         new=frozenset(_of_row(named, rows)),

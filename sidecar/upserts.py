@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sidecar.names_read import is_volatile
+from sidecar.names_read import CLOCK_VALUES, is_volatile
 from sidecar.row_conditions import constant
 from sidecar.row_queries import expression
 from sidecar.statement_reach import enum_name, inner, type_name
 
 _NOW = frozenset("clock_timestamp now statement_timestamp transaction_timestamp".split())
-_OF_THE_CLOCK = ("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_LOCALTIME")
 
 
 def fixed_columns(columns: tuple[str, ...], query: Any) -> tuple[str, ...]:
@@ -84,7 +83,7 @@ def _is_now(value: Any) -> bool:
         case "TypeCast":
             return _is_now(node.arg)
         case "SQLValueFunction":
-            return enum_name(node, "op").startswith(_OF_THE_CLOCK)
+            return enum_name(node, "op").startswith(CLOCK_VALUES)
         case "FuncCall":
             return node.funcname[-1].string.sval in _NOW and not node.args
         case _:

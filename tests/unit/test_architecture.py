@@ -52,7 +52,7 @@ LAYERS = {
     "led_by_with": "names_read pure_functions statement_reach",
     "upserts": "names_read row_conditions row_queries statement_reach",
     "row_changes": (
-        "duplicates idempotent led_by_with model names_read row_conditions"
+        "duplicates idempotent led_by_with model names_read own_queries row_conditions"
         " row_queries sql_text statement_reach upserts"
     ),
     "anonymous_blocks": "model names_read statement_kinds statement_reach",
@@ -95,8 +95,8 @@ LAYERS = {
     ),
     "touched": "model",
     "row_dependent": (
-        "anonymous_blocks model names_read script sql_text statement_kinds statement_reach"
-        " table_names"
+        "anonymous_blocks led_by_with made_before model names_read script sql_text"
+        " statement_kinds statement_reach table_names"
     ),
     "diagnose": (
         "error_log evidence mark model remains row_dependent row_evidence row_proofs touched"
@@ -136,7 +136,7 @@ LAYERS = {
     "cluster": "errors",
     "embedded": "cluster errors",
     "shadow": "db embedded errors model queries signals",
-    "replay": "db errors model queries script shadow snapshot",
+    "replay": "calm_triggers db errors model queries script shadow snapshot",
     "tries": "errors",
     "offenders": "causes db errors model offending sql_text",
     "execute": (
